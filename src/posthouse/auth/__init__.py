@@ -1,0 +1,1 @@
+"""Who somebody is: passdb, userdb, directory, password schemes."""

@@ -1,0 +1,1 @@
+"""Delivery agents without their processes."""

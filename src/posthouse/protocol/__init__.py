@@ -1,0 +1,1 @@
+"""Protocol engines without sockets: bytes in, events out."""

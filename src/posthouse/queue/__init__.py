@@ -1,0 +1,1 @@
+"""The journal, its index, and who is tried when."""

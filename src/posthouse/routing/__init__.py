@@ -1,0 +1,1 @@
+"""From an address to transport, next hop and recipient."""

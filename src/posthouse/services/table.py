@@ -1,0 +1,187 @@
+"""The process table: which processes exist, how many, as whom, and who may talk to whom.
+
+SECURITY.md is written against this table and `tests/security` proves it. A link is a Unix socket owned by the client's
+user: what is not listed here cannot be said.
+"""
+
+import enum
+from dataclasses import dataclass
+from typing import Final
+
+from posthouse.runtime.schema import (
+    AUTH_DIRECTORY,
+    AUTH_LOGIN,
+    AUTH_USERDB,
+    CONTROL,
+    MAILBOX_HANDOVER,
+    QUEUE_ADMIN,
+    QUEUE_DELIVERY,
+    QUEUE_INTAKE,
+    QUEUE_SHOW,
+    TABLES,
+    Endpoint,
+)
+
+
+class Workers(enum.Enum):
+    ONE = "one"
+    PER_CORE = "per core"
+
+
+class Jail(enum.Enum):
+    """What Landlock leaves of the file system (code, zoneinfo and CA files are always readable)."""
+
+    NETWORK_ONLY = "no files"
+    SPOOL = "the spool"
+    MAPS = "lookup tables, read only"
+    STORE = "the mail store"
+    CREDENTIALS = "the account database"
+    LOGS = "logs and small state"
+    RECIPIENT = "not jailed: becomes the recipient"
+
+
+class Replacement(enum.Enum):
+    """What reload does: stateless processes are replaced and drained, owners of state stay and change in place."""
+
+    REPLACED = "replaced"
+    IN_PLACE = "in place"
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """This process may start a conversation on `endpoint`."""
+
+    endpoint: Endpoint
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessSpec:
+    """`main` is "module:class" of the ProcessMain; `user` the main.cf parameter that names the system user it runs
+    as; `services` the Postfix and Dovecot services it provides; `listens` which Listener.service kinds it gets."""
+
+    name: str
+    main: str
+    user: str
+    workers: Workers
+    jail: Jail
+    on_reload: Replacement
+    services: tuple[str, ...]
+    listens: tuple[str, ...] = ()
+    links: tuple[Link, ...] = ()
+    keeps_root: bool = False
+
+
+PROCESSES: Final = (
+    ProcessSpec(
+        "control",
+        "posthouse.services.control:ControlProcess",
+        "control_user",
+        Workers.ONE,
+        Jail.LOGS,
+        Replacement.IN_PLACE,
+        services=("postlog", "anvil", "stats", "log"),
+    ),
+    ProcessSpec(
+        "auth",
+        "posthouse.services.auth:AuthProcess",
+        "auth_user",
+        Workers.ONE,
+        Jail.CREDENTIALS,
+        Replacement.IN_PLACE,
+        services=("auth", "auth-worker"),
+        links=(Link(CONTROL),),
+    ),
+    ProcessSpec(
+        "tables",
+        "posthouse.services.tables:TablesProcess",
+        "tables_user",
+        Workers.ONE,
+        Jail.MAPS,
+        Replacement.REPLACED,
+        services=("proxymap", "proxywrite", "rewrite"),
+        links=(Link(CONTROL), Link(AUTH_DIRECTORY)),
+    ),
+    ProcessSpec(
+        "queue",
+        "posthouse.services.queue:QueueProcess",
+        "mail_owner",
+        Workers.ONE,
+        Jail.SPOOL,
+        Replacement.IN_PLACE,
+        services=(
+            "pickup",
+            "cleanup",
+            "qmgr",
+            "bounce",
+            "defer",
+            "trace",
+            "flush",
+            "verify",
+            "showq",
+            "error",
+            "retry",
+            "discard",
+        ),
+        links=(Link(CONTROL), Link(TABLES), Link(AUTH_USERDB)),
+    ),
+    ProcessSpec(
+        "mailbox",
+        "posthouse.services.mailbox:MailboxProcess",
+        "virtual_user",
+        Workers.PER_CORE,
+        Jail.STORE,
+        Replacement.IN_PLACE,
+        services=("virtual", "imap", "pop3", "lmtp"),
+        links=(Link(CONTROL), Link(QUEUE_DELIVERY), Link(AUTH_USERDB)),
+    ),
+    ProcessSpec(
+        "local",
+        "posthouse.services.local:LocalProcess",
+        "local_user",
+        Workers.ONE,
+        Jail.RECIPIENT,
+        Replacement.REPLACED,
+        services=("local", "pipe"),
+        links=(Link(CONTROL), Link(QUEUE_DELIVERY)),
+        keeps_root=True,
+    ),
+    ProcessSpec(
+        "smtp",
+        "posthouse.services.smtp:SmtpProcess",
+        "smtp_user",
+        Workers.PER_CORE,
+        Jail.NETWORK_ONLY,
+        Replacement.REPLACED,
+        services=("smtp", "relay", "lmtp", "scache"),
+        links=(Link(CONTROL), Link(QUEUE_DELIVERY)),
+    ),
+    ProcessSpec(
+        "smtpd",
+        "posthouse.services.smtpd:SmtpdProcess",
+        "smtpd_user",
+        Workers.PER_CORE,
+        Jail.NETWORK_ONLY,
+        Replacement.REPLACED,
+        services=("smtpd", "lmtp"),
+        listens=("smtpd", "lmtpd"),
+        links=(Link(CONTROL), Link(QUEUE_INTAKE), Link(TABLES), Link(AUTH_LOGIN)),
+    ),
+    ProcessSpec(
+        "login",
+        "posthouse.services.login:LoginProcess",
+        "login_user",
+        Workers.PER_CORE,
+        Jail.NETWORK_ONLY,
+        Replacement.REPLACED,
+        services=("imap-login", "pop3-login"),
+        listens=("imap-login", "pop3-login"),
+        links=(Link(CONTROL), Link(AUTH_LOGIN), Link(MAILBOX_HANDOVER)),
+    ),
+)
+
+COMMAND_ENDPOINTS: Final = (QUEUE_ADMIN, QUEUE_SHOW)
+"""What commands connect to: the admin socket belongs to root (or the calling user), the show socket to everybody."""
+
+
+def process(name: str) -> ProcessSpec:
+    return next(spec for spec in PROCESSES if spec.name == name)

@@ -1,0 +1,1 @@
+"""Lookup tables: one module per map type."""
