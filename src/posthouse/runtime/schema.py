@@ -138,6 +138,8 @@ class JobRecipient(msgspec.Struct, frozen=True, array_like=True):
     address: Address
     original: str = ""
     notify: tuple[str, ...] = ()
+    mailbox: str = ""
+    """For virtual mailboxes named by a lookup table: the path below virtual_mailbox_base; "" asks userdb."""
 
 
 class Deliver(Request, frozen=True):
@@ -184,7 +186,8 @@ class Retired(Note, frozen=True):
 class Resolution(Record, frozen=True):
     """`address_class`: "local", "virtual_alias", "virtual_mailbox", "relay" or "default" (Postfix ADDRESS_CLASS).
     `known`: does the recipient exist in its class (always true for "default")? `recipient` is canonical.
-    With `error_reply` set, mail for it is answered or bounced with that."""
+    With `error_reply` set, mail for it is answered or bounced with that. `mailbox` is the table's path for a virtual mailbox
+    that is not in the directory (see JobRecipient)."""
 
     address_class: str
     transport: str
@@ -192,6 +195,7 @@ class Resolution(Record, frozen=True):
     recipient: Address
     known: bool = True
     error_reply: Reply | None = None
+    mailbox: str = ""
 
 
 class Resolve(Request, frozen=True):

@@ -1,0 +1,1 @@
+"""IMAP and POP3 sessions: commands carried out on a store."""

@@ -1,0 +1,29 @@
+"""All declarations, one module per area; importing this package fills the registries."""
+
+from posthouse.config.parameters import (
+    auth,
+    general,
+    intake,
+    local,
+    login,
+    mailbox,
+    master,
+    queue,
+    smtp,
+    smtpd,
+    tables,
+)
+
+__all__ = [
+    "auth",
+    "general",
+    "intake",
+    "local",
+    "login",
+    "mailbox",
+    "master",
+    "queue",
+    "smtp",
+    "smtpd",
+    "tables",
+]

@@ -1,0 +1,1 @@
+"""Names, networks and directories that every part uses."""

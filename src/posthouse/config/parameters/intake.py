@@ -1,0 +1,1 @@
+"""What cleanup does to a message before the queue."""

@@ -1,0 +1,1 @@
+"""Processes, users, limits and the log."""

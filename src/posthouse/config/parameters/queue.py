@@ -1,0 +1,1 @@
+"""Journal, queue manager, bounces, pickup."""

@@ -1,0 +1,1 @@
+"""The outbound SMTP and LMTP client and DNS."""

@@ -1,0 +1,1 @@
+"""Receiving: smtpd, submission and the LMTP server."""

@@ -1,0 +1,1 @@
+"""Lookup tables, rewriting and routing."""
