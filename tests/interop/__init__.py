@@ -1,0 +1,1 @@
+"""Posthouse against programs we did not write."""
