@@ -1,0 +1,1 @@
+"""IMAP (RFC 3501) without input or output: commands from octets, and wire texts."""

@@ -1,0 +1,1 @@
+"""POP3 (RFC 1939) without input or output."""
