@@ -7,7 +7,6 @@ from posthouse.config.parameter import (
     BadValue,
     Kind,
     Param,
-    boolean,
     declare,
     duration,
     duration_of,
@@ -382,14 +381,6 @@ DOUBLE_BOUNCE_NOTICE_RECIPIENT: Final = declare(
 DELAY_NOTICE_RECIPIENT: Final = declare(
     Param("delay_notice_recipient", text, "postmaster", "Who gets copies of delay warnings (notify_classes: delay).")
 )
-DOUBLE_BOUNCE_SENDER: Final = declare(
-    Param(
-        "double_bounce_sender",
-        text,
-        "double-bounce",
-        "Sender of notices to postmaster; mail to it is discarded, so that no notice can come back.",
-    )
-)
 
 # ── pickup ──
 
@@ -418,14 +409,6 @@ MAILDROP_RECIPIENT_LIMIT: Final = declare(
         "10000",
         "Recipients of one locally submitted message at most.",
         minimum=1,
-    )
-)
-OWNER_REQUEST_SPECIAL: Final = declare(
-    Param(
-        "owner_request_special",
-        boolean,
-        "yes",
-        "Whether owner-NAME and NAME-request are names of their own, and owner-NAME the sender for alias NAME.",
     )
 )
 
