@@ -23,6 +23,7 @@ class RecipientResult(msgspec.Struct, frozen=True, array_like=True):
     `connected_s` and `done_s` are seconds since the agent took the job (delays c and d of the log line).
     `remote_reply` holds the peer's own words for the DSN's Diagnostic-Code, when there was a peer.
     `redirect` names the recipients that take this one's place, with `redirect_owner` (owner- alias) as new sender.
+    `dsn_passed`: the peer took over the duty to report (it announced DSN, RFC 3461 s5.2.2), so the queue says nothing.
     """
 
     index: int
@@ -35,3 +36,5 @@ class RecipientResult(msgspec.Struct, frozen=True, array_like=True):
     remote_mta: str = ""
     remote_reply: str = ""
     redirect: tuple[Address, ...] = ()
+    redirect_owner: Address | None = None
+    dsn_passed: bool = False

@@ -96,7 +96,11 @@ class Submit(Request, frozen=True):
 
 
 class Outcomes(Record, frozen=True):
+    """`destination_failed`: no connection, or it broke before the peer said anything about a recipient; such failures
+    lower the concurrency of the destination and in the end declare it dead for a while (deferrals by a working peer do not)."""
+
     results: tuple[RecipientResult, ...]
+    destination_failed: bool = False
 
 
 class Transact(Request, frozen=True):
@@ -139,7 +143,8 @@ class JobRecipient(msgspec.Struct, frozen=True, array_like=True):
     original: str = ""
     notify: tuple[str, ...] = ()
     mailbox: str = ""
-    """For virtual mailboxes named by a lookup table: the path below virtual_mailbox_base; "" asks userdb."""
+    """For virtual mailboxes named by a lookup table: the path below virtual_mailbox_base; "" asks userdb. For agent "local":
+    what an alias names in place of a mailbox ("|command", "/file", ":include:/file"); "" delivers to the user."""
 
 
 class Deliver(Request, frozen=True):
