@@ -55,7 +55,7 @@ class StorageFailed(StoreError):
         self.no_space = no_space
 
 
-class MessageRow(msgspec.Struct):
+class MessageRow(msgspec.Struct, gc=False):
     """What the index knows of one message without opening it. Rows are shared: treat as read-only.
 
     `recent` is per session and lives there, not here.
@@ -205,6 +205,11 @@ class Store(Protocol):
         """Write one message as a delivery agent: durable after `flush`; exactly once per `delivery`. With
         `maybe_delivered` look first (a name with wrong size or checksum is replaced; an expunged one stays expunged).
         False if it was already there. Raises OverQuota, StorageFailed."""
+        ...
+
+    def withdraw(self, deliveries: Sequence[DeliveryId]) -> None:
+        """These deliveries were not acknowledged because the flush failed: take them back as far as possible. The queue
+        will ask for them again, and what is left over must not count as delivered then."""
         ...
 
     def retired(self, deliveries: Sequence[DeliveryId]) -> None:
