@@ -1,0 +1,61 @@
+# One command is the truth: `make check`. CI and newcomers call the same targets.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# Two workers: the suites start whole mail systems, and two cores is what CI has.
+PYTEST_WORKERS ?= 2
+TEST_PATHS ?= tests
+
+.PHONY: help install run test check format lint types contracts docs bench clean test-tools
+
+help:
+	@echo "make run      the whole system on loopback ports, with a demo domain and two accounts"
+	@echo "make test     all tests (as root also installs the foreign programs they need)"
+	@echo "make check    format, lint, types, contracts, tests"
+	@echo "make install  only the virtual environment, with every command in $(BIN)"
+	@echo "make docs     the generated pages;  make bench  beside Debian's Postfix"
+
+install: $(VENV)/.installed
+
+$(VENV)/.installed: pyproject.toml scripts/make-venv
+	@PYTHON="$(PYTHON)" sh scripts/make-venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
+	@touch $@
+
+$(VENV)/.test-tools: $(VENV)/.installed
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test]'
+	@touch $@
+
+test-tools: $(VENV)/.test-tools
+	@sh scripts/install-debian-packages tests/debian-packages.txt
+
+run: install
+	@$(BIN)/posthouse run
+
+test: test-tools
+	$(BIN)/pytest -n $(PYTEST_WORKERS) --dist loadfile $(TEST_PATHS)
+
+check: test-tools format lint types contracts
+	$(BIN)/pytest -n $(PYTEST_WORKERS) --dist loadfile $(TEST_PATHS)
+
+format: $(VENV)/.test-tools
+	$(BIN)/ruff format --check src tests bench
+
+lint: $(VENV)/.test-tools
+	$(BIN)/ruff check src tests bench
+
+types: $(VENV)/.test-tools
+	$(BIN)/mypy
+
+contracts: $(VENV)/.test-tools
+	$(BIN)/lint-imports
+
+docs: install
+	$(BIN)/python -m posthouse.config.documentation docs
+
+bench: test-tools
+	$(BIN)/python -m bench $(BENCH_OPTIONS)
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build
