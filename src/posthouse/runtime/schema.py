@@ -275,9 +275,11 @@ class LookupUser(Request, frozen=True):
 
 
 class Redeem(Request, frozen=True):
-    """mailbox trades a one-time ticket for the user it was issued for."""
+    """mailbox trades a one-time ticket for the user it was issued for; `service` is the session's protocol ("imap", "pop3"),
+    and a ticket for another one is no ticket."""
 
     ticket: bytes
+    service: str = ""
     replies: ClassVar = (UserEntry, NoSuchUser)
 
 
@@ -303,7 +305,8 @@ class AuthFailure(Record, frozen=True):
 
 
 class Authenticate(Request, frozen=True):
-    """Start one SASL exchange. `session` is chosen by the client and unique within its connection."""
+    """Start one SASL exchange. `session` is chosen by the client and unique within its connection; `service` is "imap",
+    "pop3", "smtp"…; `remote` and `local` are addresses without port; `log_session` is the id in the log's session=<>."""
 
     session: int
     mechanism: str
@@ -312,6 +315,7 @@ class Authenticate(Request, frozen=True):
     remote: str
     local: str
     secured: bool
+    log_session: str = ""
     replies: ClassVar = (AuthChallenge, AuthSuccess, AuthFailure)
 
 
