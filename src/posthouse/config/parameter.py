@@ -39,17 +39,23 @@ def _parse_boolean(text: str) -> bool:
     raise BadValue(f'"yes" or "no" is expected, not {text!r}')
 
 
-_UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+_UNITS: Final = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+_UNIT_WORDS: Final = {"msec": "ms", "sec": "s", "min": "m", "hour": "h", "day": "d", "week": "w", "ms": "ms"}
+"""Dovecot's words, with or without a plural s and with white space before them."""
 
 
 def duration_of(unit: str) -> Kind[float]:
     """A time: a number with s, m, h, d or w; without a letter it is in `unit`."""
 
     def parse(text: str) -> float:
-        match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)([smhdwSMHDW]?)", text)
+        match = re.fullmatch(
+            r"([0-9]+(?:\.[0-9]+)?)(?:([smhdw]?)|\s*(msec|sec|min|hour|day|week|ms)s?)", text, re.IGNORECASE
+        )
         if not match:
             raise BadValue(f"a time such as 30s, 5m, 1h or 2d is expected, not {text!r}")
-        return float(match[1]) * _UNITS[match[2].lower() or unit]
+        if match[3]:
+            return float(match[1]) * _UNITS[_UNIT_WORDS[match[3].lower()]]
+        return float(match[1]) * _UNITS[(match[2] or "").lower() or unit]
 
     return Kind(f"time (default unit: {unit})", parse)
 
@@ -220,6 +226,8 @@ class Settings:
 
         param = self.registry.params.get(name)
         raw = self.raw_text(name)
+        if self.registry is DOVECOT:
+            return raw  # `$name` was replaced where it stood, by the parser, as Dovecot does
         return raw if param is not None and param.raw else expand(raw, self.raw_text_or_none)
 
     def raw_text(self, name: str) -> str:
