@@ -1,0 +1,1 @@
+"""What `store.interface` promises, asked of every backend."""
