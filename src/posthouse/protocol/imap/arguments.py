@@ -77,7 +77,7 @@ class Arguments:
         if not self.maybe_space():
             raise BadArguments("Missing arguments." if self.at_end() else "Invalid arguments.")
 
-    def _take(self, pattern: re.Pattern[bytes]) -> bytes:
+    def take(self, pattern: re.Pattern[bytes]) -> bytes:
         match = pattern.match(self._line, self.position)
         if match is None:
             raise BadArguments("Missing arguments." if self.at_end() else "Invalid arguments.")
@@ -85,15 +85,15 @@ class Arguments:
         return match[0]
 
     def atom(self) -> bytes:
-        return self._take(_ATOM)
+        return self.take(_ATOM)
 
     def keyword(self) -> str:
         """An atom that names something in the protocol, in capitals."""
-        return self._take(_ATOM).decode("ascii").upper()
+        return self.take(_ATOM).decode("ascii").upper()
 
     def number(self) -> int:
         """number = 32 bits (RFC 3501 s9); 63 bits where later standards allow it, so that is the limit here."""
-        value = int(self._take(_NUMBER))
+        value = int(self.take(_NUMBER))
         if value >= 1 << 63:
             raise BadArguments("Number is too large.")
         return value
@@ -131,25 +131,25 @@ class Arguments:
 
     def astring(self) -> bytes:
         text = self.maybe_string()
-        return self._take(_ASTRING) if text is None else text
+        return self.take(_ASTRING) if text is None else text
 
     def nstring(self) -> bytes | None:
         """A string or NIL; an atom is taken too, as Dovecot does for ID."""
         text = self.maybe_string()
         if text is None:
-            text = self._take(_ASTRING)
+            text = self.take(_ASTRING)
             return None if text.upper() == b"NIL" else text
         return text
 
     def list_mailbox(self) -> bytes:
         text = self.maybe_string()
-        return self._take(_LIST_MAILBOX) if text is None else text
+        return self.take(_LIST_MAILBOX) if text is None else text
 
     def sequence_set(self) -> bytes:
-        return self._take(_SEQUENCE_SET)
+        return self.take(_SEQUENCE_SET)
 
     def flag(self) -> str:
-        flag = self._take(_FLAG)
+        flag = self.take(_FLAG)
         if len(flag) > MAX_FLAG_LENGTH:
             raise BadArguments("Keyword is too long.")
         return flag.decode("ascii")
