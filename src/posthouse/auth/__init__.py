@@ -1,1 +1,1 @@
-"""Who somebody is: passdb, userdb, directory, password schemes."""
+"""Owner of accounts: the directory, password schemes, tickets. Only the auth service and account commands import it."""

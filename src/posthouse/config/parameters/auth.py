@@ -1,1 +1,236 @@
-"""Authentication and the embedded directory."""
+"""Authentication: the embedded directory, password checks, tickets.
+
+main.cf has what is our own; the rest are Dovecot's settings with Dovecot's names (dovecot.conf), because one auth
+service answers for every protocol.
+"""
+
+import re
+from typing import Final
+
+from posthouse.config.parameter import (
+    BadValue,
+    Kind,
+    Param,
+    boolean,
+    declare,
+    declare_dovecot,
+    duration,
+    integer,
+    size,
+    text,
+    words,
+)
+
+_DOVECOT_UNITS: Final = (
+    ("minutes", 60.0),  # first, because Dovecot reads "m" and "mi" as minutes
+    ("mins", 60.0),
+    ("milliseconds", 0.001),
+    ("msecs", 0.001),
+    ("seconds", 1.0),
+    ("secs", 1.0),
+    ("hours", 3600.0),
+    ("days", 86400.0),
+    ("weeks", 604800.0),
+)
+
+
+def _parse_dovecot_time(value: str) -> float:
+    """Dovecot takes any beginning of a unit's name: "2s", "2 secs", "2 second"; only 0 needs none."""
+    match = re.fullmatch(r"([0-9]+)\s*([A-Za-z]*)", value)
+    if match and not match[2] and int(match[1]) == 0:
+        return 0.0
+    if match and match[2]:
+        for name, seconds in _DOVECOT_UNITS:
+            if name.startswith(match[2].lower()):
+                return int(match[1]) * seconds
+    raise BadValue(f"a time such as 2 secs, 5 mins or 1 hours is expected, not {value!r}")
+
+
+dovecot_time: Final = Kind("time (such as 2 secs)", _parse_dovecot_time)
+
+# ── the embedded directory ──────────────────────────────────────────────────────────────────────────────────────────
+
+DIRECTORY_DATABASE: Final = declare(
+    Param(
+        "directory_database",
+        text,
+        "$data_directory/auth/directory.sqlite",
+        "The database of domains, accounts and aliases; it has a directory of its own, which only auth may open.",
+    )
+)
+DIRECTORY_CACHE_ENTRIES: Final = declare(
+    Param(
+        "directory_cache_entries",
+        integer,
+        "50000",
+        "Answers of the directory that auth remembers until the database changes; 50000 take about 20 MB.",
+        minimum=0,
+    )
+)
+
+# ── new password hashes ─────────────────────────────────────────────────────────────────────────────────────────────
+
+AUTH_ARGON2_MEMORY: Final = declare(
+    Param(
+        "auth_argon2_memory",
+        size,
+        "19M",
+        "Memory of one Argon2id hash of a new password; 19M with two passes costs a login about 20 ms.",
+        minimum=1 << 20,
+        maximum=1 << 30,
+    )
+)
+AUTH_ARGON2_TIME_COST: Final = declare(
+    Param("auth_argon2_time_cost", integer, "2", "Passes of Argon2id over its memory.", minimum=1, maximum=64)
+)
+AUTH_ARGON2_PARALLELISM: Final = declare(
+    Param(
+        "auth_argon2_parallelism",
+        integer,
+        "1",
+        "Lanes of Argon2id; more than one only helps a machine with cores to spare.",
+        minimum=1,
+        maximum=16,
+    )
+)
+
+# ── checking passwords ──────────────────────────────────────────────────────────────────────────────────────────────
+
+AUTH_HASH_THREADS: Final = declare(
+    Param(
+        "auth_hash_threads",
+        integer,
+        "2",
+        "How many passwords are hashed at the same time; each takes a core and auth_argon2_memory meanwhile.",
+        minimum=1,
+        maximum=64,
+    )
+)
+AUTH_HASH_BACKLOG: Final = declare(
+    Param(
+        "auth_hash_backlog",
+        integer,
+        "2000",
+        "Logins that may wait for a hash; beyond that new ones fail for the moment, with no word about the password.",
+        minimum=1,
+    )
+)
+AUTH_HASH_BACKLOG_PER_CLIENT: Final = declare(
+    Param(
+        "auth_hash_backlog_per_client",
+        integer,
+        "50",
+        "Logins from one address that may wait for a hash; addresses take turns, so a flood delays only itself.",
+        minimum=1,
+    )
+)
+AUTH_TICKET_LIFETIME: Final = declare(
+    Param(
+        "auth_ticket_lifetime",
+        duration,
+        "60s",
+        "How long the one-time ticket that admits a session at its mailbox is good for, from login to redemption.",
+        minimum=1,
+        maximum=3600,
+    )
+)
+AUTH_EXCHANGE_LIMIT: Final = declare(
+    Param(
+        "auth_exchange_limit",
+        integer,
+        "10000",
+        "SASL exchanges that one client process may have open; far above what its connection limits allow.",
+        minimum=1,
+    )
+)
+AUTH_EXCHANGE_TIMEOUT: Final = declare(
+    Param(
+        "auth_exchange_timeout",
+        duration,
+        "150s",
+        "How long a SASL exchange may wait for the client's next response, as Dovecot's auth client waits.",
+        minimum=1,
+    )
+)
+
+# ── Dovecot's settings ──────────────────────────────────────────────────────────────────────────────────────────────
+
+AUTH_MECHANISMS: Final = declare_dovecot(
+    Param("auth_mechanisms", words, "plain login", "SASL mechanisms that are offered, in this order.")
+)
+AUTH_DEFAULT_REALM: Final = declare_dovecot(
+    Param("auth_default_realm", text, "", "The domain that completes a login name without one; empty adds none.")
+)
+AUTH_USERNAME_FORMAT: Final = declare_dovecot(
+    Param(
+        "auth_username_format",
+        text,
+        "%Lu",
+        "What a login name becomes before it is looked up: %u whole, %n local part, %d domain, L lower case.",
+    )
+)
+AUTH_USERNAME_CHARS: Final = declare_dovecot(
+    Param(
+        "auth_username_chars",
+        text,
+        "",
+        "Characters a login name may have; empty takes all: no name reaches a query or a path unchecked.",
+    )
+)
+AUTH_FAILURE_DELAY: Final = declare_dovecot(
+    Param(
+        "auth_failure_delay",
+        dovecot_time,
+        "2 secs",
+        "How long after the attempt a wrong password is answered, whatever finding that out took.",
+        maximum=60,
+    )
+)
+AUTH_CACHE_SIZE: Final = declare_dovecot(
+    Param(
+        "auth_cache_size",
+        size,
+        "10M",
+        "Memory for passwords that were right (as keyed digests): a client's next login then costs no hash; 0 is off.",
+    )
+)
+AUTH_CACHE_TTL: Final = declare_dovecot(
+    Param(
+        "auth_cache_ttl",
+        dovecot_time,
+        "1 hours",
+        "How long a right password is remembered; a changed or removed password is noticed at once.",
+        minimum=0,
+    )
+)
+AUTH_VERBOSE: Final = declare_dovecot(
+    Param("auth_verbose", boolean, "no", "Whether the log says why a login failed: unknown user or wrong password.")
+)
+DISABLE_PLAINTEXT_AUTH: Final = declare_dovecot(
+    Param(
+        "disable_plaintext_auth",
+        boolean,
+        "yes",
+        "Whether passwords in clear text are refused on connections that are neither encrypted nor local.",
+    )
+)
+DEFAULT_PASS_SCHEME: Final = declare_dovecot(
+    Param(
+        "default_pass_scheme",
+        text,
+        "PLAIN",
+        "The scheme of a stored password without a {SCHEME} prefix.",
+    )
+)
+MAIL_HOME: Final = declare_dovecot(
+    Param("mail_home", text, "/var/vmail/%d/%n", "The home directory of an account that has none of its own.", raw=True)
+)
+MAIL_LOCATION: Final = declare_dovecot(
+    Param(
+        "mail_location",
+        text,
+        "maildir:~/Maildir",
+        "Where an account's mail is: format:path, with %u address, %n local part, %d domain, %h home, L lower case.",
+        raw=True,
+    )
+)
