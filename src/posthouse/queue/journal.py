@@ -1,0 +1,232 @@
+"""The journal: one writer thread, shared flushes, and an answer only for what is on stable storage.
+
+The event loop collects entries; the thread lays the whole batch into the segment with one writev, flushes it once and
+wakes the loop once. There is no timer: the next batch is what piled up during the last flush.
+
+A failed write or flush is never tried again on the same file (after a failed fsync the kernel may have thrown the pages
+away and report success the next time). The segment is sealed where the last good flush ended, everything behind
+that is void, nobody of the batch is told yes, and the next batch begins a new segment whose header records the seal.
+"""
+
+import asyncio
+import contextlib
+import errno
+import os
+import queue
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+from posthouse.queue.crashpoints import CrashPoint, reach
+from posthouse.queue.fileops import FileOps
+from posthouse.queue.message import Area, Place
+from posthouse.queue.record import AnyRecord, LeaseGiven
+from posthouse.queue.segment import SegmentWriter, position
+
+MAX_BATCH_OCTETS: Final = 8 * 1024 * 1024
+"""A batch beyond this waits for the next flush: no answer is held up by more than a few megabytes of others."""
+MAX_BATCH_ENTRIES: Final = 5000
+
+Callback = Callable[[OSError | None], None]
+
+
+class Entry(NamedTuple):
+    """One frame to be written. `callback(None)` comes after its flush and after it was applied."""
+
+    records: tuple[AnyRecord, ...]
+    content: bytes
+    callback: Callback | None
+
+
+class Written(NamedTuple):
+    """Where a frame went: its position, the position behind it, and the place of its content."""
+
+    lsn: int
+    end: int
+    content: Place
+
+
+@dataclass(slots=True)
+class Failure:
+    """Why a batch was not taken, for the log."""
+
+    error: OSError
+    segment: int
+    end: int
+
+
+class Journal:
+    """Owns the newest segment. All methods are for the event loop's thread; `apply` is called there for every flushed
+    frame, in order, before its callback, and `batch_done` once after each batch."""
+
+    def __init__(
+        self,
+        directory: str,
+        ops: FileOps,
+        *,
+        segment_octets: int,
+        next_number: int,
+        previous_end: int,
+        apply: Callable[[tuple[AnyRecord, ...], Written], None],
+        batch_done: Callable[[], None] = lambda: None,
+        failed: Callable[[Failure], None] = lambda _: None,
+        take_spare: Callable[[], str] = lambda: "",
+    ) -> None:
+        self._directory = directory
+        self._ops = ops
+        self._segment_octets = segment_octets
+        self._apply = apply
+        self._batch_done = batch_done
+        self._failed = failed
+        self._take_spare = take_spare
+        self._loop = asyncio.get_running_loop()
+        self._pending: list[Entry] = []
+        self._pending_octets = 0
+        self.waiting_octets = 0
+        """Content given to `append` and not flushed yet: what intake limits."""
+        self._busy = False
+        self._scheduled = False
+        self._idle: asyncio.Event = asyncio.Event()
+        self._idle.set()
+        # Only the thread touches these:
+        self._segment: SegmentWriter | None = None
+        self._next_number = next_number
+        self._previous_end = previous_end
+        self.current_number = next_number
+        """The segment that grows (or will be made next): newer than every retired one."""
+        self._work: queue.SimpleQueue[list[Entry] | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
+        self._thread.start()
+
+    # ── the loop's side ──
+
+    def append(self, records: tuple[AnyRecord, ...], content: bytes = b"", callback: Callback | None = None) -> None:
+        self._pending.append(Entry(records, content, callback))
+        self._pending_octets += len(content)
+        self.waiting_octets += len(content)
+        if not self._busy and not self._scheduled:
+            # Everything else that arrives in this turn of the loop shares the flush.
+            self._scheduled = True
+            self._idle.clear()
+            self._loop.call_soon(self._hand_over)
+
+    def append_lease(self, number: int, callback: Callback) -> None:
+        self.append((LeaseGiven(number),), callback=callback)
+
+    def _hand_over(self) -> None:
+        self._scheduled = False
+        if self._busy or not self._pending:
+            return
+        pending = self._pending
+        if self._pending_octets <= MAX_BATCH_OCTETS and len(pending) <= MAX_BATCH_ENTRIES:
+            batch, self._pending, self._pending_octets = pending, [], 0
+        else:
+            octets = count = 0
+            while count < len(pending) and octets <= MAX_BATCH_OCTETS and count < MAX_BATCH_ENTRIES:
+                octets += len(pending[count].content)
+                count += 1
+            batch, self._pending = pending[:count], pending[count:]
+            self._pending_octets -= octets
+        self._busy = True
+        self._work.put(batch)
+
+    def _flushed(self, batch: list[Entry], written: list[Written], failure: Failure | None, number: int) -> None:
+        self._busy = False
+        self.current_number = number
+        # The disk works on the next batch while we answer this one.
+        self._hand_over()
+        if failure is not None:
+            self._failed(failure)
+        error = failure.error if failure is not None else None
+        for number_in_batch, entry in enumerate(batch):
+            self.waiting_octets -= len(entry.content)
+            try:
+                if error is None:
+                    self._apply(entry.records, written[number_in_batch])
+                if entry.callback is not None:
+                    entry.callback(error)
+            except Exception as bug:  # one message's bug must not cost the others of the batch their answer
+                self._loop.call_exception_handler({"message": "after a journal flush", "exception": bug})
+        self._batch_done()
+        if not self._busy and not self._pending and not self._scheduled:
+            self._idle.set()
+
+    async def drain(self) -> None:
+        """Wait until everything appended so far is flushed (or has failed)."""
+        await self._idle.wait()
+
+    async def close(self) -> None:
+        await self.drain()
+        self._work.put(None)
+        await self._loop.run_in_executor(None, self._thread.join)
+
+    # ── the thread's side ──
+
+    def _run(self) -> None:
+        while (batch := self._work.get()) is not None:
+            failure: Failure | None = None
+            written: list[Written] = []
+            try:
+                written = self._write(batch)
+            except OSError as error:
+                failure = self._seal(error)
+            number = self._segment.number if self._segment is not None else self._next_number
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+                self._loop.call_soon_threadsafe(self._flushed, batch, written, failure, number)
+        if self._segment is not None:
+            self._segment.close()
+
+    def _write(self, batch: list[Entry]) -> list[Written]:
+        segment = self._segment
+        if segment is None or segment.end >= self._segment_octets:
+            segment = self._new_segment()
+        number = segment.number
+        start = segment.end
+        self._good_end = start
+        buffers: list[bytes] = []
+        written: list[Written] = []
+        base = position(number, 0)
+        for records, content, _ in batch:
+            offset, content_offset = segment.frame(records, content, buffers)
+            written.append(Written(base + offset, base + segment.end, Place(Area.JOURNAL, number, content_offset)))
+        segment.write(buffers, start)
+        reach(CrashPoint.RECORD_WRITTEN)
+        segment.flush()
+        reach(CrashPoint.RECORD_FLUSHED)
+        return written
+
+    def _new_segment(self) -> SegmentWriter:
+        if self._segment is not None:
+            self._previous_end = self._segment.end
+            self._segment.close()
+            self._segment = None
+        number = self._next_number
+        # A number is used once even if making the segment fails half way.
+        self._next_number += 1
+        self._good_end = 0
+        self._segment = SegmentWriter(self._ops, self._directory, number, self._previous_end, self._take_spare())
+        reach(CrashPoint.SEGMENT_CREATED)
+        return self._segment
+
+    def _seal(self, error: OSError) -> Failure:
+        segment = self._segment
+        if segment is None:  # not even a new segment could be made
+            return Failure(error, self._next_number - 1, 0)
+        self._segment = None
+        end = self._good_end
+        self._previous_end = end
+        with contextlib.suppress(OSError):  # the seal in the next header counts; cutting the file only makes it visible
+            self._ops.ftruncate(segment.descriptor, end)
+        with contextlib.suppress(OSError):
+            segment.close()
+        return Failure(error, segment.number, end)
+
+
+def is_full(error: OSError) -> bool:
+    """Did the file system run out of room (452 4.3.1), rather than fail (451 4.3.0)?"""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def describe(error: OSError) -> str:
+    return error.strerror or os.strerror(error.errno or errno.EIO)
