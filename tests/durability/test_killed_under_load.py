@@ -1,4 +1,5 @@
-"""The whole tree is killed with SIGKILL under load and started again on the same directory: every acknowledged message is
+"""The whole tree is killed with SIGKILL under load and started again on the same directory: every acknowledged
+message is
 in its Maildir exactly once; one without a final 250 is there once or not at all."""
 
 import contextlib

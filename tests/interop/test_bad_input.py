@@ -1,4 +1,5 @@
-"""Hostile and broken clients: a clear reply with the right enhanced status, a bounded buffer, a log line, and nothing else
+"""Hostile and broken clients: a clear reply with the right enhanced status, a bounded buffer, a log line, and
+nothing else
 disturbed. Every test ends by sending and reading a normal message."""
 
 import contextlib

@@ -1,11 +1,13 @@
 """What a process is, and what it is given.
 
 A process is one `ProcessMain` subclass in `services/`; the process table (`services.table`) says how many there are, as
-whom they run and whom they may talk to. Life of a process: master forks it from the prepared image, `before_jail()` runs with
+whom they run and whom they may talk to. Life of a process: master forks it from the prepared image, `before_jail()`
+runs with
 the parent's rights (private keys, descriptors), then uid, capabilities, Landlock and seccomp close for good, then
 the event loop is made and `start()` runs; when it returns, the process is ready.
 """
 
+import os
 import socket
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -56,6 +58,9 @@ class Context:
     emit: Callable[[LogLine], None]
     """Logs one line; never blocks, never raises."""
     request_restart: Callable[[str], None] = field(default=lambda _: None)
+    """Stop in order and be started again by master, for this reason."""
+    request_log_files: Callable[[], None] = field(default=lambda: None)
+    """For control only: master opens the log files again and hands them to `ProcessMain.log_files`."""
 
     @property
     def settings(self) -> Settings:
@@ -101,7 +106,8 @@ class Context:
 
 
 def socket_path(run_directory: str, endpoint: Endpoint, client: str, worker: int = 0) -> str:
-    """run/<server>.<worker>/<endpoint>.<client>: one socket per client group, so that its owner decides who may connect."""
+    """run/<server>.<worker>/<endpoint>.<client>: one socket per client group, so that its owner decides who may
+    connect."""
     return f"{run_directory}/{endpoint.server}.{worker}/{endpoint.name}.{client}"
 
 
@@ -120,6 +126,11 @@ class ProcessMain:
     async def reload(self, configuration: Configuration) -> None:
         """New settings for a process that stays (queue, mailbox, auth, control). Others are replaced instead."""
         self.context.configuration = configuration
+
+    def log_files(self, descriptors: Mapping[str, int]) -> None:
+        """For control only: freshly opened log files by path; they are the process's to close."""
+        for one in descriptors.values():
+            os.close(one)
 
     async def drain(self) -> None:
         """Accept nothing new, let sessions end; called before `stop` when there is time. Returns when none is left or

@@ -97,7 +97,8 @@ class Submit(Request, frozen=True):
 
 class Outcomes(Record, frozen=True):
     """`destination_failed`: no connection, or it broke before the peer said anything about a recipient; such failures
-    lower the concurrency of the destination and in the end declare it dead for a while (deferrals by a working peer do not)."""
+    lower the concurrency of the destination and in the end declare it dead for a while (deferrals by a working peer
+    do not)."""
 
     results: tuple[RecipientResult, ...]
     destination_failed: bool = False
@@ -143,14 +144,16 @@ class JobRecipient(msgspec.Struct, frozen=True, array_like=True):
     original: str = ""
     notify: tuple[str, ...] = ()
     mailbox: str = ""
-    """For virtual mailboxes named by a lookup table: the path below virtual_mailbox_base; "" asks userdb. For agent "local":
+    """For virtual mailboxes named by a lookup table: the path below virtual_mailbox_base; "" asks userdb. For agent
+    "local":
     what an alias names in place of a mailbox ("|command", "/file", ":include:/file"); "" delivers to the user."""
 
 
 class Deliver(Request, frozen=True):
     """Queue to agent: try these recipients of this message now. Recipients share transport and nexthop.
 
-    Content is inline, or (`content` empty and `size` > 0) the one descriptor that comes with the frame, read only, message
+    Content is inline, or (`content` empty and `size` > 0) the one descriptor that comes with the frame, read only,
+    message
     from offset 0. `maybe_delivered` is true if an earlier attempt may have succeeded without our knowing
     (after a crash): then a mailbox looks before it writes.
     """
@@ -191,7 +194,8 @@ class Retired(Note, frozen=True):
 class Resolution(Record, frozen=True):
     """`address_class`: "local", "virtual_alias", "virtual_mailbox", "relay" or "default" (Postfix ADDRESS_CLASS).
     `known`: does the recipient exist in its class (always true for "default")? `recipient` is canonical.
-    With `error_reply` set, mail for it is answered or bounced with that. `mailbox` is the table's path for a virtual mailbox
+    With `error_reply` set, mail for it is answered or bounced with that. `mailbox` is the table's path for a virtual
+    mailbox
     that is not in the directory (see JobRecipient)."""
 
     address_class: str
@@ -239,7 +243,8 @@ class LookupResult(Record, frozen=True):
 
 
 class Lookup(Request, frozen=True):
-    """`maps` is the name of a main.cf parameter that holds a list of tables; only names in the tables service's own list
+    """`maps` is the name of a main.cf parameter that holds a list of tables; only names in the tables service's own
+    list
     are answered, so that a broken client cannot read arbitrary files."""
 
     maps: str
@@ -275,7 +280,8 @@ class LookupUser(Request, frozen=True):
 
 
 class Redeem(Request, frozen=True):
-    """mailbox trades a one-time ticket for the user it was issued for; `service` is the session's protocol ("imap", "pop3"),
+    """mailbox trades a one-time ticket for the user it was issued for; `service` is the session's protocol ("imap",
+    "pop3"),
     and a ticket for another one is no ticket."""
 
     ticket: bytes
@@ -450,7 +456,8 @@ class Changed(Record, frozen=True):
 
 
 class ChangeMessages(Request, frozen=True):
-    """postsuper: `action` "delete", "hold", "release" or "requeue"; `queue_ids` empty means ALL, with `queue_names` as filter.
+    """postsuper: `action` "delete", "hold", "release" or "requeue"; `queue_ids` empty means ALL, with `queue_names`
+    as filter.
     Answered after the flush."""
 
     action: str
