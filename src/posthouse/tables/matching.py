@@ -67,7 +67,7 @@ def parse_entries(
                 entries.append((this, Broken(f"{text}: {error}")))
                 continue
             entries.extend(parse_entries(inner, style, open_table, this, depth + 1))
-        elif ":" in text and not text.startswith("[") and (style is not Style.NETWORK or not _is_network(text)):
+        elif ":" in text and not text.startswith("[") and (style is not Style.NETWORK or not is_network(text)):
             entries.append((this, open_table(text)))
         elif style is Style.NETWORK:
             try:
@@ -79,7 +79,7 @@ def parse_entries(
     return entries
 
 
-def _is_network(text: str) -> bool:
+def is_network(text: str) -> bool:
     try:
         parse_network(text)
     except ValueError:

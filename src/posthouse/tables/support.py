@@ -8,6 +8,7 @@ from typing import Final
 from posthouse.config.parameter import BadValue, Settings
 from posthouse.tables.combined import members
 from posthouse.tables.literal import split_list
+from posthouse.tables.matching import is_network
 from posthouse.tables.opening import TYPES, split_name
 from posthouse.tables.table import BadTable
 
@@ -44,7 +45,7 @@ def specifications(settings: Settings, name: str) -> list[str]:
     for word in (one.lstrip("!") for one in words):
         if word.startswith(("/", "[")) or ":" not in word:
             continue
-        if name == "mynetworks" and word.replace(":", "").replace("/", "").replace(".", "").isalnum():
+        if name == "mynetworks" and is_network(word):
             continue
         found.extend(_with_members(word))
     return found
