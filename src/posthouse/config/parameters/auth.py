@@ -20,6 +20,7 @@ from posthouse.config.parameter import (
     text,
     words,
 )
+from posthouse.core.variables import BadTemplate, Template
 
 _DOVECOT_UNITS: Final = (
     ("minutes", 60.0),  # first, because Dovecot reads "m" and "mi" as minutes
@@ -46,6 +47,14 @@ def _parse_dovecot_time(value: str) -> float:
     raise BadValue(f"a time such as 2 secs, 5 mins or 1 hours is expected, not {value!r}")
 
 
+def _parse_template(value: str) -> Template:
+    try:
+        return Template.parse(value)
+    except BadTemplate as error:
+        raise BadValue(str(error)) from error
+
+
+template: Final = Kind("text with %variables", _parse_template)
 dovecot_time: Final = Kind("time (such as 2 secs)", _parse_dovecot_time)
 
 # ── the embedded directory ──────────────────────────────────────────────────────────────────────────────────────────
@@ -164,9 +173,10 @@ AUTH_DEFAULT_REALM: Final = declare_dovecot(
 AUTH_USERNAME_FORMAT: Final = declare_dovecot(
     Param(
         "auth_username_format",
-        text,
+        template,
         "%Lu",
         "What a login name becomes before it is looked up: %u whole, %n local part, %d domain, L lower case.",
+        raw=True,
     )
 )
 AUTH_USERNAME_CHARS: Final = declare_dovecot(
@@ -223,12 +233,18 @@ DEFAULT_PASS_SCHEME: Final = declare_dovecot(
     )
 )
 MAIL_HOME: Final = declare_dovecot(
-    Param("mail_home", text, "/var/vmail/%d/%n", "The home directory of an account that has none of its own.", raw=True)
+    Param(
+        "mail_home",
+        template,
+        "/var/vmail/%d/%n",
+        "The home directory of an account that has none of its own.",
+        raw=True,
+    )
 )
 MAIL_LOCATION: Final = declare_dovecot(
     Param(
         "mail_location",
-        text,
+        template,
         "maildir:~/Maildir",
         "Where an account's mail is: format:path, with %u address, %n local part, %d domain, %h home, L lower case.",
         raw=True,

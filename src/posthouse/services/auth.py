@@ -1,0 +1,382 @@
+"""NAME
+    auth - is the password right, and where is the mail
+SYNOPSIS
+    auth [started by master]
+DESCRIPTION
+    Answers every other process about users; only this process reads password hashes.
+
+    On the login socket it carries out SASL exchanges (PLAIN and LOGIN). A right password for a service with
+    mailboxes yields a ticket: good once, for that service, for auth_ticket_lifetime. On the userdb socket it says
+    where a user's mail is, and redeems tickets for the mailbox process. On the directory socket it answers
+    look-ups of hosted domains, accounts and aliases.
+
+    Passwords are hashed in threads in which client addresses take turns. A refusal is answered auth_failure_delay
+    after the attempt, an unknown name costs the same work as a wrong password. Passwords that were right are
+    remembered as keyed digests (auth_cache_size, auth_cache_ttl).
+STANDARDS
+    RFC 4422 (SASL), RFC 4616 (PLAIN)
+SECURITY
+    Sees passwords in clear text, from processes that talk to strangers. Opens the account database and nothing
+    else. Never sends a hash to anybody. Tickets are given to login only and redeemed by mailbox only.
+DIAGNOSTICS
+    Refused logins are logged with auth_verbose; login and smtpd log them too. What keeps a login from being
+    checked (a database or a hash that cannot be read) is an error and answered as a temporary failure.
+BUGS
+    A changed virtual_user is noticed at a restart, not at a reload.
+SEE ALSO
+    login(8), posthouse-user(1)
+"""
+
+import asyncio
+import contextlib
+import os
+import pwd
+from typing import Final
+
+from posthouse.auth.directory import Directory, DirectoryError
+from posthouse.auth.exchange import DelayedAnswers, Exchange, Exchanges
+from posthouse.auth.hashing import HashPool
+from posthouse.auth.loginname import LoginNames
+from posthouse.auth.loglines import LoginError, LoginFailed
+from posthouse.auth.passdb import PassDb, Verdict
+from posthouse.auth.schemes import Argon2Cost, Hasher
+from posthouse.auth.tickets import Tickets
+from posthouse.auth.userdb import UserDb
+from posthouse.auth.verified import VerifiedCache
+from posthouse.config.configuration import Configuration
+from posthouse.config.parameters import auth as parameters
+from posthouse.config.parameters.general import RECIPIENT_DELIMITER
+from posthouse.config.parameters.master import VIRTUAL_USER
+from posthouse.core.logline import Level, Message
+from posthouse.core.reply import LOCAL_ERROR
+from posthouse.protocol.sasl_mechanisms import SERVER_MECHANISMS, Challenge, Credentials, SaslError
+from posthouse.runtime.ipc import Connection, Responder, SchemaError, Server
+from posthouse.runtime.process import Context, ProcessMain
+from posthouse.runtime.schema import (
+    AUTH_DIRECTORY,
+    AUTH_LOGIN,
+    AUTH_USERDB,
+    AuthChallenge,
+    Authenticate,
+    AuthFailure,
+    AuthSuccess,
+    CancelAuth,
+    ContinueAuth,
+    DirectoryValues,
+    Failure,
+    LookupDirectory,
+    LookupUser,
+    NoSuchUser,
+    Record,
+    Redeem,
+)
+
+MAILBOX_SERVICES: Final = frozenset({"imap", "pop3", "sieve"})
+"""Services whose sessions take place in a mailbox process. They alone get tickets, and their passwords in clear text
+are ours to refuse on open connections; smtpd has smtpd_tls_auth_only for that."""
+SWEEP_S: Final = 10.0
+"""Between two looks at exchanges that nobody continues and at a database file that was replaced."""
+PASSDB: Final = "directory"
+
+
+class AuthProcess(ProcessMain):
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        self._uid, self._gid = os.getuid(), os.getgid()
+        self._servers: list[Server] = []
+        self._sweeper: asyncio.TimerHandle | None = None
+        self._inode = (0, 0)
+
+    def before_jail(self) -> None:
+        if os.geteuid() == 0:
+            # Names of users cannot be looked up inside the jail.
+            with contextlib.suppress(KeyError):
+                entry = pwd.getpwnam(self.context.settings[VIRTUAL_USER])
+                self._uid, self._gid = entry.pw_uid, entry.pw_gid
+
+    async def start(self) -> None:
+        monotonic = self.context.clock.monotonic
+        self._monotonic = monotonic
+        main, dovecot = self.context.settings, self.context.configuration.dovecot
+        self._path = main[parameters.DIRECTORY_DATABASE]
+        self._hasher = Hasher(
+            Argon2Cost(
+                main[parameters.AUTH_ARGON2_MEMORY],
+                main[parameters.AUTH_ARGON2_TIME_COST],
+                main[parameters.AUTH_ARGON2_PARALLELISM],
+            )
+        )
+        self._decoy = await asyncio.get_running_loop().run_in_executor(None, self._hasher.decoy)
+        self._verified = VerifiedCache(dovecot[parameters.AUTH_CACHE_SIZE], dovecot[parameters.AUTH_CACHE_TTL])
+        self._pool = HashPool(
+            main[parameters.AUTH_HASH_THREADS],
+            main[parameters.AUTH_HASH_BACKLOG],
+            main[parameters.AUTH_HASH_BACKLOG_PER_CLIENT],
+        )
+        self._tickets = Tickets(main[parameters.AUTH_TICKET_LIFETIME])
+        self._delayed = DelayedAnswers(monotonic)
+        self._exchanges: dict[Connection, Exchanges] = {}
+        self._open_directory()
+        self._configure(self.context.configuration)
+        self._servers = [
+            *self.context.serve(AUTH_LOGIN, self._on_login, on_connection=self._on_login_connection, client="login"),
+            *self.context.serve(AUTH_LOGIN, self._on_smtp, on_connection=self._on_login_connection, client="smtpd"),
+            *self.context.serve(AUTH_USERDB, self._on_mailbox, client="mailbox"),
+            *self.context.serve(AUTH_DIRECTORY, self._on_directory),
+        ]
+        for listener in self.context.ipc_listeners:
+            if listener.endpoint.name == AUTH_USERDB.name and listener.client != "mailbox":
+                self._servers += self.context.serve(AUTH_USERDB, self._on_userdb, client=listener.client)
+        self._sweeper = asyncio.get_running_loop().call_later(SWEEP_S, self._sweep)
+
+    def _open_directory(self) -> None:
+        main = self.context.settings
+        self._directory = Directory.open(
+            self._path, hasher=self._hasher, cache_entries=main[parameters.DIRECTORY_CACHE_ENTRIES]
+        )
+        self._inode = _inode(self._path)
+
+    def _configure(self, configuration: Configuration) -> None:
+        """Everything that a reload may change."""
+        main, dovecot = configuration.main, configuration.dovecot
+        self._mechanisms = frozenset(name.upper() for name in dovecot[parameters.AUTH_MECHANISMS])
+        self._refuses_plaintext = dovecot[parameters.DISABLE_PLAINTEXT_AUTH]
+        self._failure_delay_s = dovecot[parameters.AUTH_FAILURE_DELAY]
+        self._is_verbose = dovecot[parameters.AUTH_VERBOSE]
+        self._exchange_limit = main[parameters.AUTH_EXCHANGE_LIMIT]
+        self._exchange_timeout_s = main[parameters.AUTH_EXCHANGE_TIMEOUT]
+        self._tickets.lifetime_s = main[parameters.AUTH_TICKET_LIFETIME]
+        self._verified.resize(dovecot[parameters.AUTH_CACHE_SIZE], dovecot[parameters.AUTH_CACHE_TTL])
+        names = LoginNames(
+            dovecot[parameters.AUTH_USERNAME_FORMAT],
+            dovecot[parameters.AUTH_DEFAULT_REALM],
+            dovecot[parameters.AUTH_USERNAME_CHARS],
+        )
+        self._passdb = PassDb(
+            directory=self._directory,
+            names=names,
+            pool=self._pool,
+            verified=self._verified,
+            decoy=self._decoy,
+            default_scheme=dovecot[parameters.DEFAULT_PASS_SCHEME],
+            monotonic=self._monotonic,
+        )
+        self._userdb = UserDb(
+            self._directory,
+            home=dovecot[parameters.MAIL_HOME],
+            mail=dovecot[parameters.MAIL_LOCATION],
+            uid=self._uid,
+            gid=self._gid,
+            delimiters=main[RECIPIENT_DELIMITER],
+        )
+
+    async def reload(self, configuration: Configuration) -> None:
+        await super().reload(configuration)
+        self._configure(configuration)
+
+    async def stop(self) -> None:
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+        self._delayed.flush()
+        for server in self._servers:
+            server.close()
+        self._pool.close()
+        self._directory.close()
+
+    def _sweep(self) -> None:
+        self._sweeper = asyncio.get_running_loop().call_later(SWEEP_S, self._sweep)
+        now_s = self._monotonic()
+        for exchanges in self._exchanges.values():
+            exchanges.expire(now_s)
+        if _inode(self._path) not in (self._inode, (0, 0)):
+            self._reopen()
+
+    def _reopen(self) -> None:
+        """The file was replaced, by a restored backup for instance: the one we hold is no longer the directory."""
+        old = self._directory
+        try:
+            self._open_directory()
+        except DirectoryError as error:
+            self._say(Level.ERROR, f"Error: the directory was replaced by one that cannot be opened: {error}")
+            return
+        old.close()
+        self._configure(self.context.configuration)
+        self._say(Level.INFO, "the directory was replaced; using the new one")
+
+    def _say(self, level: Level, words: str) -> None:
+        self.context.emit(Message(level, "auth", words, is_dovecot=True))
+
+    # ── login socket ──
+
+    def _on_login_connection(self, connection: Connection) -> None:
+        self._exchanges[connection] = Exchanges()
+        connection.closed.add_done_callback(lambda _: self._exchanges.pop(connection, None))
+
+    def _on_login(
+        self, connection: Connection, record: Record, descriptors: list[int], respond: Responder | None
+    ) -> None:
+        self._on_auth(connection, record, descriptors, respond, may_open_mailboxes=True)
+
+    def _on_smtp(
+        self, connection: Connection, record: Record, descriptors: list[int], respond: Responder | None
+    ) -> None:
+        self._on_auth(connection, record, descriptors, respond, may_open_mailboxes=False)
+
+    def _on_auth(
+        self,
+        connection: Connection,
+        record: Record,
+        descriptors: list[int],  # noqa: ARG002 - this endpoint carries none
+        respond: Responder | None,
+        *,
+        may_open_mailboxes: bool,
+    ) -> None:
+        exchanges = self._exchanges[connection]
+        match record, respond:
+            case Authenticate(), respond if respond is not None:
+                self._begin(exchanges, record, respond, may_open_mailboxes)
+            case ContinueAuth(session, response), respond if respond is not None:
+                exchange = exchanges.take(session)
+                if exchange is None:
+                    respond(AuthFailure(False, "no such exchange, or it took too long", protocol_error=True))
+                else:
+                    self._step(exchanges, exchange, response, respond)
+            case CancelAuth(session), None:
+                exchanges.take(session)
+            case _:
+                raise SchemaError(f"unexpected {type(record).__name__}")
+
+    def _begin(self, exchanges: Exchanges, request: Authenticate, respond: Responder, may_open_mailboxes: bool) -> None:
+        name = request.mechanism.upper()
+        make = SERVER_MECHANISMS.get(name)
+        if make is None or name not in self._mechanisms:
+            respond(AuthFailure(False, f"unsupported mechanism {request.mechanism}", protocol_error=True))
+            return
+        is_mailbox = request.service in MAILBOX_SERVICES
+        if is_mailbox and not may_open_mailboxes:
+            respond(AuthFailure(False, f"not the place to log in for {request.service}", protocol_error=True))
+            return
+        mechanism = make()
+        if is_mailbox and mechanism.is_plaintext and self._refuses_plaintext and not request.secured:
+            respond(AuthFailure(False, "plaintext authentication is disabled", protocol_error=True))
+            return
+        if len(exchanges) >= self._exchange_limit:
+            respond(AuthFailure(True, "too many exchanges are open"))
+            return
+        exchange = Exchange(request, mechanism, self._monotonic(), self._exchange_timeout_s)
+        self._step(exchanges, exchange, request.response, respond)
+
+    def _step(self, exchanges: Exchanges, exchange: Exchange, response: bytes | None, respond: Responder) -> None:
+        try:
+            said = exchange.mechanism.step(response)
+        except SaslError as error:
+            self._refuse(exchange, AuthFailure(False, str(error), protocol_error=True), respond)
+            return
+        match said:
+            case Challenge(data):
+                exchange.until_s = self._monotonic() + self._exchange_timeout_s
+                exchanges.put(exchange)
+                respond(AuthChallenge(data))
+            case Credentials():
+                # The delay of a refusal counts from here: before this, the client was the slow one.
+                exchange.begun_s = self._monotonic()
+                self._passdb.check(
+                    said, exchange.request.remote, lambda verdict: self._on_verdict(exchange, verdict, respond)
+                )
+
+    def _on_verdict(self, exchange: Exchange, verdict: Verdict, respond: Responder) -> None:
+        request = exchange.request
+        if verdict.is_right:
+            ticket = b""
+            if request.service in MAILBOX_SERVICES:
+                ticket = self._tickets.issue(verdict.user, request.service, self._monotonic())
+            respond(AuthSuccess(verdict.user, ticket))
+        elif verdict.is_temporary:
+            why = verdict.error or verdict.reason
+            self.context.emit(LoginError(PASSDB, verdict.user, request.remote, request.log_session, why))
+            # At once: this says nothing about the password, and nobody should wait longer for bad news of ours.
+            respond(AuthFailure(True, verdict.reason))
+        else:
+            if self._is_verbose:
+                self.context.emit(
+                    LoginFailed(PASSDB, verdict.user, request.remote, request.log_session, verdict.reason)
+                )
+            self._refuse(exchange, AuthFailure(False, verdict.reason, disabled=verdict.is_disabled), respond)
+
+    def _refuse(self, exchange: Exchange, answer: AuthFailure, respond: Responder) -> None:
+        self._delayed.add(exchange.begun_s + self._failure_delay_s, respond, answer)
+
+    # ── userdb socket ──
+
+    def _on_mailbox(
+        self, connection: Connection, record: Record, descriptors: list[int], respond: Responder | None
+    ) -> None:
+        if isinstance(record, Redeem) and respond is not None:
+            user = self._tickets.redeem(record.ticket, record.service, self._monotonic())
+            respond(self._redeemed(user, record.service) if user is not None else NoSuchUser())
+        else:
+            self._on_userdb(connection, record, descriptors, respond)
+
+    def _on_userdb(
+        self,
+        connection: Connection,  # noqa: ARG002 - the signature of all handlers
+        record: Record,
+        descriptors: list[int],  # noqa: ARG002
+        respond: Responder | None,
+    ) -> None:
+        if not isinstance(record, LookupUser) or respond is None:
+            raise SchemaError(f"unexpected {type(record).__name__}")
+        try:
+            respond(self._userdb.find(record.user, record.service) or NoSuchUser())
+        except DirectoryError as error:
+            respond(self._lookup_failed(error))
+
+    def _redeemed(self, user: str, service: str) -> Record:
+        """The account may have gone or been disabled since the ticket was issued."""
+        try:
+            account = self._directory.account(user)
+        except DirectoryError as error:
+            return self._lookup_failed(error)
+        if account is None or account.is_disabled:
+            return NoSuchUser()
+        return self._userdb.entry(account, service)
+
+    # ── directory socket ──
+
+    def _on_directory(
+        self,
+        connection: Connection,  # noqa: ARG002
+        record: Record,
+        descriptors: list[int],  # noqa: ARG002
+        respond: Responder | None,
+    ) -> None:
+        if not isinstance(record, LookupDirectory) or respond is None:
+            raise SchemaError(f"unexpected {type(record).__name__}")
+        try:
+            respond(DirectoryValues(self._directory_values(record.table, record.key)))
+        except DirectoryError as error:
+            respond(self._lookup_failed(error))
+
+    def _directory_values(self, table: str, key: str) -> tuple[str, ...] | None:
+        match table:
+            case "aliases":
+                return self._directory.targets(key) or None
+            case "accounts":
+                account = self._directory.account(key)
+                return (account.address,) if account is not None else None
+            case "domains":
+                return (key,) if self._directory.has_domain(key) else None
+            case _:
+                raise SchemaError(f"unknown table {table!r}")
+
+    def _lookup_failed(self, error: DirectoryError) -> Failure:
+        self._say(Level.ERROR, f"Error: directory: {error}")
+        return Failure(LOCAL_ERROR)
+
+
+def _inode(path: str) -> tuple[int, int]:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return (0, 0)
+    return (found.st_dev, found.st_ino)
