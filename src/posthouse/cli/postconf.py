@@ -58,9 +58,9 @@ class Options:
         return flag in self.flags
 
 
-def main() -> NoReturn:
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
     try:
-        sys.exit(run(sys.argv[1:]))
+        sys.exit(run(sys.argv[1:] if arguments is None else arguments))
     except Fatal as error:
         print(f"postconf: fatal: {error}", file=sys.stderr)
     except OSError as error:

@@ -104,7 +104,8 @@ def _braced(inside: str, lookup: Lookup, depth: int) -> str:
         return expand(current, lookup, depth + 1)
     if rest[0] not in "?:":
         raise BadValue(f"'?' or ':' is expected after {match[0]} in '${{{inside}}}'")
-    return _choose(bool(expand(current, lookup, depth + 1)), rest, inside, lookup, depth)
+    # The text as it was set decides, before its own names are expanded; Postfix does the same.
+    return _choose(bool(current), rest, inside, lookup, depth)
 
 
 def _choose(is_true: bool, rest: str, inside: str, lookup: Lookup, depth: int) -> str:

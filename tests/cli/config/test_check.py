@@ -1,0 +1,80 @@
+"""posthouse check names every problem."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from posthouse.cli import check
+
+
+def write(directory: Path, main: str) -> str:
+    spool, data = directory / "spool", directory / "data"
+    for made in (spool, data):
+        made.mkdir(exist_ok=True)
+    owner = "".join(f"{name} = root\n" for name in _users()) if os.geteuid() == 0 else ""
+    (directory / "main.cf").write_text(
+        f"queue_directory = {spool}\ndata_directory = {data}\nalias_maps =\nalias_database =\n{owner}{main}"
+    )
+    (directory / "master.cf").write_text("smtp inet n - n - - smtpd\n")
+    return str(directory)
+
+
+def _users() -> list[str]:
+    from posthouse.services.table import PROCESSES
+
+    return sorted({spec.user for spec in PROCESSES})
+
+
+def said(directory: str) -> list[str]:
+    return [str(one) for one in check.problems(directory)]
+
+
+def test_a_clean_configuration_says_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert check.run(write(tmp_path, "")) == 0
+    assert capsys.readouterr().out == ""
+
+
+def test_errors_make_the_status_1_and_warnings_do_not(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert check.run(write(tmp_path, "max_use = 3\n")) == 0
+    assert "max_use has no effect here" in capsys.readouterr().out
+    assert check.run(write(tmp_path, "message_size_limit = x\n")) == 1
+
+
+def test_missing_tables_and_types_are_named(tmp_path: Path) -> None:
+    found = said(write(tmp_path, f"transport_maps = hash:{tmp_path}/transport, cdb:/x\n"))
+    assert any(f"{tmp_path}/transport does not exist" in one for one in found)
+    assert any("no table type for 'cdb:/x'" in one for one in found)
+    assert all(f"{tmp_path}/main.cf:" in one for one in found)
+
+
+def test_directories_are_examined(tmp_path: Path) -> None:
+    directory = write(tmp_path, "")
+    (tmp_path / "spool").chmod(0o777)
+    (tmp_path / "data").rmdir()
+    (tmp_path / "data").write_text("")
+    found = said(directory)
+    assert any("everybody can write there" in one and "chmod" in one for one in found)
+    assert any("is no directory" in one for one in found)
+
+
+def test_a_directory_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
+    found = said(write(tmp_path, "queue_directory = /proc/posthouse\n"))
+    assert any("does not exist" in one and "posthouse init" in one for one in found) or os.geteuid() == 0
+
+
+def test_missing_and_public_keys_are_named(tmp_path: Path) -> None:
+    directory = write(tmp_path, "")
+    key = tmp_path / "key.pem"
+    key.write_text("")
+    key.chmod(0o644)
+    (tmp_path / "dovecot.conf").write_text(f"ssl_cert = <{tmp_path}/missing.pem\nssl_key = <{key}\n")
+    found = said(directory)
+    assert any("cannot read" in one and "missing.pem" in one for one in found)
+    assert any("everybody can read the private key" in one for one in found)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="users matter only as root")
+def test_a_user_that_does_not_exist_is_named(tmp_path: Path) -> None:
+    found = said(write(tmp_path, "smtpd_user = nobody-has-this-name\n"))
+    assert any("there is no user 'nobody-has-this-name'" in one for one in found)
