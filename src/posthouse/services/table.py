@@ -102,7 +102,7 @@ PROCESSES: Final = (
         Jail.NETWORK_ONLY,
         Replacement.REPLACED,
         services=("smtp", "relay", "lmtp", "scache"),
-        links=(Link(CONTROL), Link(QUEUE_DELIVERY)),
+        links=(Link(CONTROL), Link(QUEUE_DELIVERY), Link(TABLES)),
     ),
     ProcessSpec(
         "smtpd",
