@@ -28,6 +28,7 @@ PROVIDED: Final[dict[str, str]] = {
     "anvil": "control",
     "tlsmgr": "control",
     "postlogd": "control",
+    "lmtpd": "smtpd",
 }
 """Command to the process that provides it. An entry may stay in master.cf; nothing of its own is started for it."""
 

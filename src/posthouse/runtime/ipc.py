@@ -101,6 +101,12 @@ class Codec:
 _encoder: Final = msgspec.msgpack.Encoder()
 
 
+def encode_note(note: Note) -> bytes:
+    """One note as a frame, for writers without an event loop (master's and a dying child's log lines)."""
+    body = _encoder.encode(note)
+    return _HEADER.pack(len(body), 0, _NOTE, 0) + body
+
+
 class Connection:
     """One end of a conversation. Owns the socket; `close()` is idempotent; `closed` is a future that is done when it is
     over (its result is the reason, for the log)."""

@@ -40,7 +40,8 @@ class Link:
 @dataclass(frozen=True, slots=True)
 class ProcessSpec:
     """`main` is "module:class" of the ProcessMain; `user` the main.cf parameter that names the system user it runs
-    as; `services` the Postfix and Dovecot services it provides; `listens` which Listener.service kinds it gets."""
+    as; `services` the Postfix and Dovecot services it provides; `listens` which Listener.service kinds it gets;
+    `connects` whether it may open TCP connections."""
 
     name: str
     main: str
@@ -52,3 +53,4 @@ class ProcessSpec:
     listens: tuple[str, ...] = ()
     links: tuple[Link, ...] = ()
     keeps_root: bool = False
+    connects: bool = False

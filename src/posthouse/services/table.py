@@ -49,6 +49,7 @@ PROCESSES: Final = (
         Replacement.REPLACED,
         services=("proxymap", "proxywrite", "rewrite"),
         links=(Link(CONTROL), Link(AUTH_DIRECTORY)),
+        connects=True,
     ),
     ProcessSpec(
         "queue",
@@ -103,6 +104,7 @@ PROCESSES: Final = (
         Replacement.REPLACED,
         services=("smtp", "relay", "lmtp", "scache"),
         links=(Link(CONTROL), Link(QUEUE_DELIVERY), Link(TABLES)),
+        connects=True,
     ),
     ProcessSpec(
         "smtpd",
@@ -114,6 +116,7 @@ PROCESSES: Final = (
         services=("smtpd", "lmtp"),
         listens=("smtpd", "lmtpd"),
         links=(Link(CONTROL), Link(QUEUE_INTAKE), Link(TABLES), Link(AUTH_LOGIN)),
+        connects=True,
     ),
     ProcessSpec(
         "login",

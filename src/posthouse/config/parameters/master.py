@@ -41,7 +41,10 @@ SMTPD_USER: Final = declare(
 )
 LOGIN_USER: Final = declare(
     Param(
-        "login_user", text, "ph-login", "The system user of the processes that IMAP and POP3 clients reach before login."
+        "login_user",
+        text,
+        "ph-login",
+        "The system user of the processes that IMAP and POP3 clients reach before login.",
     )
 )
 
@@ -101,9 +104,7 @@ ANVIL_RATE_TIME_UNIT: Final = declare(
     Param("anvil_rate_time_unit", duration, "60s", "The time over which client rates are counted.", minimum=1)
 )
 ANVIL_STATUS_UPDATE_TIME: Final = declare(
-    Param(
-        "anvil_status_update_time", duration, "600s", "How often the highest client counts are logged.", minimum=1
-    )
+    Param("anvil_status_update_time", duration, "600s", "How often the highest client counts are logged.", minimum=1)
 )
 ANVIL_CLIENT_LIMIT: Final = declare(
     Param(
@@ -133,6 +134,14 @@ JAIL_PROCESSES: Final = declare(
         boolean,
         "yes",
         "Whether processes give up the rights they do not need (Landlock, seccomp); no is for debugging only.",
+    )
+)
+MAIL_STORE_DIRECTORIES: Final = declare(
+    Param(
+        "mail_store_directories",
+        words,
+        "",
+        "Directories with mailboxes beside those that virtual_mailbox_base, mail_home and mail_location name.",
     )
 )
 PROCESS_START_LIMIT: Final = declare(
