@@ -1,6 +1,7 @@
 """All declarations, one module per area; importing this package fills the registries."""
 
 from posthouse.config.parameters import (
+    access,
     auth,
     general,
     intake,
@@ -15,6 +16,7 @@ from posthouse.config.parameters import (
 )
 
 __all__ = [
+    "access",
     "auth",
     "general",
     "intake",

@@ -60,7 +60,7 @@ FetchItem = Item | Section
 
 _NAME: Final = re.compile(rb"[A-Za-z0-9.]+")
 _SECTION: Final = re.compile(rb"((?:[1-9][0-9]{0,8}\.)*[1-9][0-9]{0,8})?(\.?)([A-Za-z.]*)")
-_PARTIAL: Final = re.compile(rb"<([0-9]{1,19})\.([0-9]{1,19})>")
+_PARTIAL: Final = re.compile(rb"<([0-9]{1,18})(?:\.([0-9]{1,18}))?>")
 
 _MACROS: Final = {
     b"ALL": (Item.FLAGS, Item.INTERNALDATE, Item.SIZE, Item.ENVELOPE),
@@ -150,7 +150,8 @@ def _parse_section(arguments: Arguments, *, peek: bool) -> Section:
     if arguments.peek() == b"<":
         found = _PARTIAL.match(arguments.take(_PARTIAL))
         if found is not None:
-            partial = (int(found[1]), int(found[2]))
+            # Without a count it is not in the grammar, but Dovecot takes it, so somebody sends it.
+            partial = (int(found[1]), int(found[2]) if found[2] else 1 << 62)
             label += b"<%d>" % partial[0]
     return Section(label, text, path, selection, partial, peek)
 

@@ -25,7 +25,10 @@ _ALIASES: Final = {
     "ascii": "utf-8",
     "unknown-8bit": "utf-8",
 }
-# Codecs of Python that are no character sets and could be abused by a message's charset parameter.
+# Codecs of Python that are no character sets of mail; some take quadratic time.
+_NO_CHARSETS: Final = frozenset(
+    {"idna", "punycode", "unicode_escape", "raw_unicode_escape", "undefined", "mbcs", "oem"}
+)
 _MAX_CHARSET: Final = 40
 
 
@@ -35,7 +38,7 @@ def decode_text(octets: bytes, charset: str) -> str:
     name = _ALIASES.get(name, name) or "utf-8"
     try:
         info = codecs.lookup(name)
-        if getattr(info, "_is_text_encoding", True):
+        if info.name.replace("-", "_") not in _NO_CHARSETS and getattr(info, "_is_text_encoding", True):
             text = octets.decode(name, "replace")
             if "\ufffd" not in text or name != "utf-8":
                 return text

@@ -85,25 +85,24 @@ class Part:
 
     def find(self, path: tuple[int, ...]) -> "Part | None":
         """The part that a section number names (RFC 3501 s6.4.5). `self` is a message or an embedded one."""
-        part = self
+        part: Part | None = None
         for number in path:
-            inner = part
-            if inner.is_message and part is not self:
-                if not inner.children:
+            if part is None:
+                container = self
+            elif part.is_message and part.children:
+                container = part.children[0]
+            else:
+                container = part
+            if container.is_multipart and container.children:
+                if not 1 <= number <= len(container.children):
                     return None
-                inner = inner.children[0]
-            if inner.is_multipart and inner.children:
-                if not 1 <= number <= len(inner.children):
-                    return None
-                part = inner.children[number - 1]
-            elif number == 1:
-                # "Every message has at least one part number": part 1 of what has no parts is its text.
-                if inner is part and inner is not self:
-                    return None
-                part = inner
+                part = container.children[number - 1]
+            elif number == 1 and container is not part:
+                # "Every message has at least one part number": part 1 of one that is not multipart is its body.
+                part = container
             else:
                 return None
-        return part
+        return self if part is None else part
 
 
 class _Open:

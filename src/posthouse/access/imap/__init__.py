@@ -1,0 +1,1 @@
+"""IMAP sessions (RFC 3501 and extensions)."""
