@@ -1,4 +1,4 @@
-"""Starting master, for `start` and `sandbox`: what must be right before the first fork, and who the processes become."""
+"""Starting master, for `start` and `sandbox`: what must be right before the first fork, who the processes become."""
 
 import os
 import socket

@@ -1,4 +1,4 @@
-"""Directories of an installation: who owns them, with which mode. `init`, `start` and `sandbox` make what is missing."""
+"""Directories of an installation: their owners and modes. `init`, `start` and `sandbox` make what is missing."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -15,8 +15,8 @@ from posthouse.services.jails import code_directories, store_directories
 
 MAILDROP: Final = "maildrop"
 MAILDROP_MODE: Final = 0o3733
-"""Anybody may put a file in, nobody may list, and nobody removes another's; new files get the queue's group, which is how
-pickup tells them from files that were moved in."""
+"""Anybody may put a file in, nobody may list, and nobody removes another's; new files get the queue's group, which is
+how pickup tells them from files that were moved in."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,8 +4,8 @@ SYNOPSIS
     posthouse [-c DIR] COMMAND [arguments]
 DESCRIPTION
     init, start, stop, reload, status and check run the system; domain, user and alias manage the embedded directory;
-    sandbox and run start a whole system in one directory. -c names the configuration directory, as Postfix's commands do,
-    before or behind the command; MAIL_CONFIG in the environment does the same.
+    sandbox and run start a whole system in one directory. -c names the configuration directory, as Postfix's commands
+    do, before or behind the command; MAIL_CONFIG in the environment does the same.
 """
 
 import importlib

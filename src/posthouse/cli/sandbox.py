@@ -4,14 +4,14 @@ SYNOPSIS
     posthouse sandbox [--dir DIR] [--domain D] [--user NAME:PASSWORD]... [--set parameter=value]...
         [--port ENDPOINT=PORT]... [--conf-dir DIR] [--json] [--exec COMMAND]
 DESCRIPTION
-    Starts every process of the process table, in the foreground, until SIGINT or SIGTERM. Accounts are NAME@D; log in with
-    the full address. Without --user, the first start makes alice and bob with random passwords. Data and ports are kept
-    in DIR; without --dir, a temporary directory is used and removed at the end.
+    Starts every process of the process table, in the foreground, until SIGINT or SIGTERM. Accounts are NAME@D; log in
+    with the full address. Without --user, the first start makes alice and bob with random passwords. Data and ports are
+    kept in DIR; without --dir, a temporary directory is used and removed at the end.
 
     --set overrides a main.cf parameter (kept in DIR/etc/main.cf) or, as dovecot/NAME=VALUE, a setting of dovecot.conf.
     --conf-dir runs a copy of an existing configuration: directories and ports become the sandbox's, all else stays.
-    --json prints one line with all facts when everything answers. --exec runs a shell command with the same facts in its
-    environment (POSTHOUSE_SMTP=host:port ...), then stops and returns the command's status.
+    --json prints one line with all facts when everything answers. --exec runs a shell command with the same facts in
+    its environment (POSTHOUSE_SMTP=host:port ...), then stops and returns the command's status.
 USERS
     Started by root, the processes run under the users of the process table if all of these exist and can reach DIR and
     the code (a directory below /root cannot be reached); else as the caller, jailed all the same.
@@ -68,7 +68,7 @@ def run(_: str, words: Sequence[str]) -> int:
         if arguments.dir:
             return _run_in(Path(arguments.dir), arguments)
         directory = tempfile.mkdtemp(prefix="posthouse-")
-        os.chmod(directory, 0o755)
+        Path(directory).chmod(0o755)  # service users must reach it
         try:
             return _run_in(Path(directory), arguments)
         finally:

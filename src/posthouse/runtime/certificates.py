@@ -1,6 +1,7 @@
 """A certificate authority of one's own and a server certificate signed by it: for sandboxes and fresh installations.
 
-Mail works before anybody has bought or fetched a certificate; a client that wants to verify is given the authority's file.
+Mail works before anybody has bought or fetched a certificate; a client that wants to verify is given the authority's
+file.
 """
 
 import datetime

@@ -1,8 +1,8 @@
 """The life of a child, from the fork to its end: what `runtime.process` promises to every ProcessMain.
 
 Between fork and event loop: forget master's descriptors, `before_jail()` with master's rights, then the identity and
-the jail, for good. Then the loop, `start()`, and orders from master over the control channel. A child leaves with os._exit:
-it must never unwind into master's code.
+the jail, for good. Then the loop, `start()`, and orders from master over the control channel. A child leaves with
+os._exit: it must never unwind into master's code.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Final, NoReturn
 
@@ -70,8 +70,7 @@ class Birth:
 
 def load_main(spec: ProcessSpec) -> type[ProcessMain]:
     module, _, name = spec.main.partition(":")
-    found = getattr(importlib.import_module(module), name)
-    assert issubclass(found, ProcessMain)
+    found: type[ProcessMain] = getattr(importlib.import_module(module), name)
     return found
 
 
@@ -82,7 +81,7 @@ def run(birth: Birth) -> NoReturn:
         status = _live(birth)
     except SystemExit as leaving:
         status = leaving.code if isinstance(leaving.code, int) else EXIT_FAILURE
-    except BaseException:  # noqa: BLE001 - the last edge of the process
+    except BaseException:  # the last edge of the process
         traceback.print_exc()
     finally:
         with contextlib.suppress(Exception):
@@ -116,14 +115,14 @@ def _live(birth: Birth) -> int:
         process = load_main(birth.spec)(context)
         process.before_jail()
         jail = birth.close_jail()
-    except Exception as error:  # noqa: BLE001 - whatever a service raises here, it cannot start
+    except Exception as error:  # whatever a service raises here, it cannot start
         _report_early(birth, buffer, "cannot start", error)
         return EXIT_FAILURE
     _die_with_master(birth.master_pid)
     gc.set_threshold(*_GC_THRESHOLDS)
     loop = new_event_loop()
     asyncio.set_event_loop(loop)
-    status = loop.run_until_complete(_Life(loop, birth, context, process, shipper, jail).run())
+    status = loop.run_until_complete(_Life(loop, birth, context, process, shipper=shipper, jail=jail).run())
     with contextlib.suppress(Exception):
         loop.close()
     return status
@@ -163,6 +162,7 @@ class _Life:
         birth: Birth,
         context: Context,
         process: ProcessMain,
+        *,
         shipper: LogShipper,
         jail: str,
     ) -> None:
@@ -218,7 +218,7 @@ class _Life:
                 await self._process.stop()
         except TimeoutError:
             self._emit(Message(Level.WARNING, self._name, "warning: the time to stop in order is up"))
-        except Exception as error:  # noqa: BLE001 - the edge of the process
+        except Exception as error:  # the edge of the process
             self._emit(internal_error(self._name, "stopping", error))
             self._status = self._status or EXIT_FAILURE
         await self._shipper.finish()
@@ -265,7 +265,7 @@ class _Life:
                 await self._process.drain()
         except TimeoutError:
             pass
-        except Exception as error:  # noqa: BLE001 - the edge of the process
+        except Exception as error:  # the edge of the process
             self._emit(internal_error(self._name, "draining", error))
         self._finish(0, ORPHAN_LIMIT_S)
 
@@ -273,11 +273,11 @@ class _Life:
         await self._process.reload(configuration)
         self._context.configuration = configuration
 
-    def _run(self, work: "asyncio._CoroutineLike[None]", what: str) -> None:
+    def _run(self, work: Coroutine[object, object, None], what: str) -> None:
         async def guarded() -> None:
             try:
                 await work
-            except Exception as error:  # noqa: BLE001 - the edge of the process
+            except Exception as error:  # the edge of the process
                 self._emit(internal_error(self._name, what, error))
 
         task = asyncio.get_running_loop().create_task(guarded())

@@ -106,7 +106,7 @@ class ControlChannel:
         return bool(self._output)
 
     def send(self, message: FromMaster | FromChild, descriptors: tuple[int, ...] = ()) -> None:
-        """Never blocks; a peer that is gone is noticed by `receive`. Descriptors are duplicated and stay the caller's."""
+        """Never blocks; `receive` notices a peer that is gone. Descriptors are duplicated and stay the caller's."""
         body = _encoder.encode(message)
         self._output.append((_LENGTH.pack(len(body)) + body, tuple(os.dup(one) for one in descriptors)))
         self.flush()

@@ -1,7 +1,8 @@
 """Closing the jail: the order in which a process gives up what it does not need.
 
-Landlock comes first, because its paths are opened with master's rights; then the identity and every capability; seccomp is
-last, because it forbids what the steps before it need. All of it holds for good, and happens before a thread exists.
+Landlock comes first, because its paths are opened with master's rights; then the identity and every capability;
+seccomp is last, because it forbids what the steps before it need. All of it holds for good, and happens before a
+thread exists.
 """
 
 import os

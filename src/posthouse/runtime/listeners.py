@@ -187,13 +187,13 @@ def _from_dovecot(configuration: Configuration) -> Iterator[ListenerPlan]:
             if port == 0 or (implicit_tls and not offers_tls):
                 continue
             at = f"service {service} inet_listener {name}"
-            listen = inside.get("address", "").replace(",", " ").split() or settings[LISTEN]
-            for host in _listen_addresses(listen, at):
-                own = settings.overlay({})
+            addresses = tuple(inside.get("address", "").replace(",", " ").split())
+            own = settings.overlay(dovecotconf.for_protocol(settings.values, service.removesuffix("-login")))
+            for host in _listen_addresses(addresses or settings[LISTEN], at):
                 yield ListenerPlan(service, name, host, port, own, implicit_tls, at)
 
 
-def _listen_addresses(words: tuple[str, ...] | list[str], at: str) -> list[str]:
+def _listen_addresses(words: tuple[str, ...], at: str) -> list[str]:
     hosts: list[str] = []
     for word in words:
         if word == "*":

@@ -56,7 +56,7 @@ class LogShipper:
         connection = self._peer.connection
         if connection is None:
             self._scheduled = True
-            self._loop.create_task(self._connect())  # noqa: RUF006 - the peer holds the connecting task
+            self._loop.create_task(self._connect())  # the peer holds the connecting task
             return
         self._send(connection)
 
@@ -69,7 +69,7 @@ class LogShipper:
         assert self._loop is not None
         try:
             await self._peer.connect()
-        except Exception:  # noqa: BLE001 - whatever it is, the lines wait in the buffer
+        except Exception:  # whatever it is, the lines wait in the buffer
             self._loop.call_later(_RETRY_S, self._ship)
             return
         self._ship()

@@ -1,7 +1,7 @@
 """master: starts the processes of the process table, keeps them running, replaces and stops them.
 
-Single-threaded, without asyncio, protocol code or secrets. It makes every socket before the first child exists and keeps
-them, so that a child may die without a client seeing a refused connection. What a child may do is decided here,
+Single-threaded, without asyncio, protocol code or secrets. It makes every socket before the first child exists and
+keeps them, so that a child may die without a client seeing a refused connection. What a child may do is decided here,
 before the child runs its first line of service code.
 """
 
@@ -35,7 +35,7 @@ from posthouse.config.parameters.master import (
 )
 from posthouse.core.logline import Level, LogLine, Message
 from posthouse.runtime import child as child_process
-from posthouse.runtime import listeners, log_files, ready
+from posthouse.runtime import listeners, log_files, ready, sockets
 from posthouse.runtime.clock import SystemClock
 from posthouse.runtime.control_channel import (
     ChannelClosed,
@@ -57,7 +57,6 @@ from posthouse.runtime.pid_file import PidFile
 from posthouse.runtime.privileges import Identity
 from posthouse.runtime.process import IpcListener
 from posthouse.runtime.schema import CONTROL, Endpoint
-from posthouse.runtime.sockets import SocketPlan, make_sockets, plan
 from posthouse.runtime.spec import ProcessSpec, Replacement, Workers
 from posthouse.runtime.supervision import Child, Phase, Slot
 
@@ -109,7 +108,7 @@ class Master:
         self._workers: dict[str, int] = {}
         self._slots: list[Slot] = []
         self._children: dict[int, Child] = {}
-        self._ipc: dict[tuple[str, int], list[tuple[SocketPlan, socket.socket]]] = {}
+        self._ipc: dict[tuple[str, int], list[tuple[sockets.SocketPlan, socket.socket]]] = {}
         self._listeners: dict[tuple[str, str, int], tuple[listeners.ListenerPlan, socket.socket]] = {}
         self._wakeup: tuple[socket.socket, socket.socket] | None = None
         self._lock: PidFile | None = None
@@ -121,10 +120,10 @@ class Master:
     # ── life ──
 
     def run(self) -> int:
-        """Until SIGTERM or SIGINT. Raises StartError (or what listeners, sockets and pid file raise) if it cannot start."""
+        """Until SIGTERM or SIGINT. If it cannot start: StartError, or what listeners, sockets and pid file raise."""
         setproctitle.setproctitle("posthouse: master")
-        os.makedirs(self._run_directory, mode=0o711, exist_ok=True)
-        os.chmod(self._run_directory, 0o711)
+        os.makedirs(self._run_directory, mode=sockets.DIRECTORY_MODE, exist_ok=True)
+        os.chmod(self._run_directory, sockets.DIRECTORY_MODE)
         self._lock = PidFile.take(self._run_directory)
         try:
             self._prepare()
@@ -155,14 +154,14 @@ class Master:
             spec.name: one.owner if (one := self._installation.identities.get(spec.name)) else None
             for spec in self._specs
         }
-        plans = plan(
+        plans = sockets.plan(
             self._specs,
             owners,
             self._installation.root_endpoints,
             self._installation.everybodys_endpoints,
             CONTROL,
         )
-        self._ipc = make_sockets(self._run_directory, plans, self._workers)
+        self._ipc = sockets.make_sockets(self._run_directory, plans, self._workers)
         # What exists now is shared by all children and never collected: their garbage collectors do not touch (and
         # so do not copy) these pages.
         gc.collect()
@@ -516,7 +515,7 @@ class Master:
                 ready.notify("READY=1")
                 return
             self._open_listeners(configuration)
-        except Exception as error:  # noqa: BLE001 - whatever is wrong with it, mail goes on
+        except Exception as error:  # whatever is wrong with it, mail goes on
             self._say(Level.ERROR, f"error: the configuration is not reloaded: {error}")
             ready.notify("READY=1")
             return

@@ -117,5 +117,5 @@ def forbid_new_privileges() -> None:
 
 
 def forbid_dumps() -> None:
-    """No core file with passwords in it, and no other process of the same user may trace this one or read its memory."""
+    """No core file with passwords in it; no other process of the same user may trace this one or read its memory."""
     ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)

@@ -19,6 +19,8 @@ from posthouse.runtime.spec import ProcessSpec
 BACKLOG: Final = 1024
 MAX_PATH_OCTETS: Final = 107
 """sun_path, without its final NUL."""
+DIRECTORY_MODE: Final = 0o711
+"""Nobody but the owner can list; whoever knows a name meets the mode of the socket."""
 COMMANDS: Final = "cli"
 """The client group of the administrator's commands."""
 MASTER: Final = "master"
@@ -93,7 +95,7 @@ def make_sockets(
         for worker in range(workers.get(one.endpoint.server, 0)):
             path = socket_path(run_directory, one.endpoint, one.client, worker)
             directory = os.path.dirname(path)
-            os.makedirs(directory, mode=0o711, exist_ok=True)
-            os.chmod(directory, 0o711)
+            os.makedirs(directory, mode=DIRECTORY_MODE, exist_ok=True)
+            os.chmod(directory, DIRECTORY_MODE)
             made.setdefault((one.endpoint.server, worker), []).append((one, make_socket(path, one.owner, one.mode)))
     return made

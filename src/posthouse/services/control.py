@@ -55,8 +55,11 @@ SYSLOG_SOCKET: Final = "/dev/log"
 FACILITIES: Final = {
     name: number
     for number, name in enumerate(
-        "kern user mail daemon auth syslog lpr news uucp cron authpriv ftp ntp security console solaris-cron"
-        " local0 local1 local2 local3 local4 local5 local6 local7".split()
+        (
+            *("kern", "user", "mail", "daemon", "auth", "syslog", "lpr", "news", "uucp", "cron", "authpriv", "ftp"),
+            *("ntp", "security", "console", "solaris-cron"),
+            *("local0", "local1", "local2", "local3", "local4", "local5", "local6", "local7"),
+        )
     )
 }
 

@@ -111,7 +111,7 @@ ANVIL_CLIENT_LIMIT: Final = declare(
         "anvil_client_limit",
         integer,
         "100000",
-        "Clients whose counters are kept; beyond it the longest unseen without a connection is forgotten (about 50 MB).",
+        "Clients whose counters are kept; beyond it the one unseen for longest is forgotten (all take about 50 MB).",
         minimum=1000,
     )
 )
