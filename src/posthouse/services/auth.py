@@ -82,7 +82,7 @@ PASSDB: Final = "directory"
 class AuthProcess(ProcessMain):
     def __init__(self, context: Context) -> None:
         super().__init__(context)
-        self._uid, self._gid = os.getuid(), os.getgid()
+        self._virtual_user: tuple[int, int] | None = None
         self._servers: list[Server] = []
         self._sweeper: asyncio.TimerHandle | None = None
         self._inode = (0, 0)
@@ -92,11 +92,15 @@ class AuthProcess(ProcessMain):
             # Names of users cannot be looked up inside the jail.
             with contextlib.suppress(KeyError):
                 entry = pwd.getpwnam(self.context.settings[VIRTUAL_USER])
-                self._uid, self._gid = entry.pw_uid, entry.pw_gid
+                self._virtual_user = (entry.pw_uid, entry.pw_gid)
 
     async def start(self) -> None:
         monotonic = self.context.clock.monotonic
         self._monotonic = monotonic
+        # Whoever is still root here runs in a system whose processes all keep the caller's identity (a sandbox).
+        self._owner = (os.getuid(), os.getgid())
+        if self._virtual_user is not None and os.geteuid() != 0:
+            self._owner = self._virtual_user
         main, dovecot = self.context.settings, self.context.configuration.dovecot
         self._path = main[parameters.DIRECTORY_DATABASE]
         self._hasher = Hasher(
@@ -165,8 +169,8 @@ class AuthProcess(ProcessMain):
             self._directory,
             home=dovecot[parameters.MAIL_HOME],
             mail=dovecot[parameters.MAIL_LOCATION],
-            uid=self._uid,
-            gid=self._gid,
+            uid=self._owner[0],
+            gid=self._owner[1],
             delimiters=main[RECIPIENT_DELIMITER],
         )
 
