@@ -8,8 +8,8 @@ written file and directory is flushed by itself instead.
 
 After a failed flush nobody who waited is told that it went well, and what the page cache shows of the data is worth
 nothing (the kernel marks pages clean that it could not write): `failed_at_s` says since when. The kernel reports an
-error once, perhaps to a flush that somebody else asked for; so a writer notes `failures` before it writes, and its own flush
-fails if that number has grown.
+error once, perhaps to a flush that somebody else asked for; so a writer notes `failures` before it writes, and its own
+flush fails if that number has grown.
 """
 
 import asyncio

@@ -3,7 +3,11 @@ from pathlib import Path
 
 import pytest
 
+from posthouse.store.flush import Volumes
 from posthouse.store.interface import Store
+from posthouse.store.maildir.environment import Environment
+from posthouse.store.maildir.location import MailLocation
+from posthouse.store.maildir.store import MaildirStore
 from posthouse.store.memory import MemoryStore
 
 MakeStore = Callable[[int], Store]
@@ -13,7 +17,12 @@ def memory_stores(_: Path) -> MakeStore:
     return MemoryStore
 
 
-BACKENDS = {"memory": memory_stores}
+def maildir_stores(directory: Path) -> MakeStore:
+    environment = Environment(Volumes())
+    return lambda limit: MaildirStore(MailLocation(str(directory / "Maildir")), environment, limit)
+
+
+BACKENDS = {"memory": memory_stores, "maildir": maildir_stores}
 
 
 @pytest.fixture(params=sorted(BACKENDS))

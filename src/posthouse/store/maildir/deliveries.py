@@ -1,0 +1,251 @@
+"""Deliveries into one user's Maildir: written once, found again after a crash, and not resurrected.
+
+The queue keeps a message until it has recorded that it was delivered; until then it may ask for the same delivery
+again. The file name carries the delivery, so that it is found whatever flags or directory it got. If the user removes
+or moves it meanwhile, a tombstone in the index says so, and it is on disk before the file goes.
+"""
+
+import contextlib
+import os
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Final
+
+from posthouse.core.identifiers import DeliveryId
+from posthouse.store.crashpoints import Step, reached
+from posthouse.store.interface import MailboxNotFound
+from posthouse.store.maildir import layout
+from posthouse.store.maildir.index import Index
+from posthouse.store.maildir.layout import TMP
+from posthouse.store.maildir.messagefile import create_file, read_file, to_file, wire_length
+from posthouse.store.maildir.names import base_of, delivery_of
+from posthouse.store.naming import INBOX, canonical
+
+if TYPE_CHECKING:
+    from posthouse.store.maildir.mailbox import MaildirMailbox
+    from posthouse.store.maildir.store import MaildirStore
+
+MAX_RETIRED: Final = 10_000
+"""Deliveries of former processes that the queue told us are retired; beyond it they leave needless tombstones."""
+TOMBSTONES_FOR_S: Final = 10 * 86400.0
+"""Longer than any message stays in a queue."""
+
+
+class Deliveries:
+    """Of one store."""
+
+    def __init__(self, store: "MaildirStore") -> None:
+        self._store = store
+        self.unretired: dict[DeliveryId, tuple[str, str]] = {}
+        """Made by this process: mailbox and base of the file name."""
+        self._retired: set[DeliveryId] = set()
+        self._buried: set[DeliveryId] = set()
+        self._doomed: list[tuple[MaildirMailbox, str]] = []
+        self._views: dict[str, dict[DeliveryId, str]] = {}
+        """By mailbox: where deliveries of former times stand. Made when one is first asked for."""
+
+    def resume(self, index: Index) -> None:
+        """The index was opened."""
+        with index.grouped():
+            if buried := index.buried():
+                index.unbury((), self._store.environment.now() - TOMBSTONES_FOR_S)
+                self._buried |= buried
+
+    # ── writing ──
+
+    def deliver(self, content: bytes, delivery: DeliveryId, mailbox: str, maybe_delivered: bool) -> bool:
+        store = self._store
+        name = INBOX if mailbox == INBOX else canonical(mailbox)
+        directory = store.root if name == INBOX else f"{store.root}/{self._entry(name)}"
+        data = to_file(content)
+        if (maybe_delivered or delivery in self.unretired) and self._is_there(delivery, name, directory, data):
+            return False
+        store.check_quota(len(data))
+        wire = wire_length(data)
+        now_s = store.environment.now()
+        base = store.environment.names.of_delivery(delivery, now_s, len(data), wire)
+        temporary, file = f"{directory}/{TMP}/{base}", f"new/{base}"
+        store.about_to_write()
+        try:
+            descriptor = create_file(temporary, data)
+        except FileNotFoundError:
+            self._make(name, directory)
+            descriptor = create_file(temporary, data)
+        reached(Step.DELIVERY_WRITTEN)
+        try:
+            os.rename(temporary, f"{directory}/{file}")
+        except OSError:
+            os.close(descriptor)
+            os.unlink(temporary)
+            raise
+        reached(Step.DELIVERY_NAMED)
+        store.wrote(descriptor, f"{directory}/new")
+        self.unretired[delivery] = (name, base)
+        if (view := self._views.get(name)) is not None:
+            view[delivery] = file
+        if store.size.limit:
+            store.size.add(len(data), 1)
+        folder = store.open_folder(name)
+        if folder is not None:
+            folder.arrived(file, wire, now_s)
+        return True
+
+    def _entry(self, name: str) -> str:
+        entry = self._store._entry(name)
+        if entry is None:
+            raise MailboxNotFound(f"Mailbox doesn't exist: {name}")
+        return entry
+
+    def _make(self, name: str, directory: str) -> None:
+        """The first message of a user makes the Maildir; folders are made by CREATE."""
+        layout.make(directory, folder=name != INBOX)
+        store = self._store
+        store.environment.volumes.forget(store.root)
+        store.touched(directory, os.path.dirname(directory))
+
+    # ── looking for what was written before ──
+
+    def _is_there(self, delivery: DeliveryId, name: str, directory: str, data: bytes) -> bool:
+        """Delivered already (or delivered and removed since). What is there but differs is removed: after a power cut a
+        file can have its name and nothing in it."""
+        store = self._store
+        if store.need_index().is_buried(delivery):
+            return True
+        for _ in range(2):
+            file = self._view(name, directory).get(delivery)
+            if file is None:
+                return False
+            path = f"{directory}/{file}"
+            try:
+                good = read_file(path) == data and not self._suspect(path)
+            except FileNotFoundError:
+                # Renamed by a reader since we looked.
+                self._views.pop(name, None)
+                continue
+            if good:
+                self.unretired[delivery] = (name, base_of(file[4:]))
+                return True
+            store.environment.report(f"{path}: an incomplete delivery is written anew")
+            self._remove(name, directory, file)
+            self._views.pop(name, None)
+        return False
+
+    def _suspect(self, path: str) -> bool:
+        """Written before a flush failed: what we read may be in the page cache only."""
+        failed_s = self._store.volume.failed_at_s
+        return failed_s > 0 and os.stat(path).st_mtime <= failed_s
+
+    def _view(self, name: str, directory: str) -> dict[DeliveryId, str]:
+        view = self._views.get(name)
+        if view is None:
+            view = self._views[name] = {}
+            for part in ("new", "cur"):
+                with contextlib.suppress(FileNotFoundError):
+                    for file in os.listdir(f"{directory}/{part}"):
+                        if (found := delivery_of(file)) is not None:
+                            view[found[0]] = f"{part}/{file}"
+        return view
+
+    def forget_views(self) -> None:
+        self._views.clear()
+
+    def _remove(self, name: str, directory: str, file: str) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(f"{directory}/{file}")
+        self._store.touched(f"{directory}/new", f"{directory}/cur")
+        folder = self._store.open_folder(name)
+        if folder is not None:
+            folder.refresh_now()
+
+    def withdraw(self, deliveries: Sequence[DeliveryId]) -> None:
+        for delivery in deliveries:
+            name, base = self.unretired.pop(delivery, ("", ""))
+            entry = self._store._entry(name) if name else None
+            if entry is None:
+                continue
+            directory = f"{self._store.root}/{entry}" if entry else self._store.root
+            self._views.pop(name, None)
+            file = self._view(name, directory).get(delivery)
+            if file is not None and base_of(file[4:]) == base:
+                self._remove(name, directory, file)
+        self._views.clear()
+
+    def retired(self, deliveries: Sequence[DeliveryId]) -> None:
+        for delivery in deliveries:
+            if self.unretired.pop(delivery, None) is None and len(self._retired) < MAX_RETIRED:
+                self._retired.add(delivery)
+        buried = self._buried.intersection(deliveries)
+        index = self._store.index_or_none
+        if buried and index is not None:
+            with index.grouped():
+                index.unbury(buried)
+            self._buried -= buried
+
+    # ── tombstones ──
+
+    def may_return(self, base: str) -> DeliveryId | None:
+        """The delivery of this file, if the queue may still ask for it."""
+        found = delivery_of(base)
+        if found is None:
+            return None
+        delivery, made_s = found
+        if delivery in self.unretired:
+            return delivery
+        environment = self._store.environment
+        before = made_s <= environment.started_s
+        if before and made_s > environment.started_s - environment.recovery_window_s and delivery not in self._retired:
+            return delivery
+        return None
+
+    def of_mailbox(self, name: str) -> list[DeliveryId]:
+        return [delivery for delivery, (mailbox, _) in self.unretired.items() if mailbox == name]
+
+    def bury(self, deliveries: Iterable[DeliveryId]) -> None:
+        found = list(deliveries)
+        index = self._store.need_index()
+        with index.grouped():
+            index.bury(found)
+        self._buried.update(found)
+
+    def doom(self, folder: "MaildirMailbox", files: Sequence[tuple[DeliveryId, str]]) -> None:
+        """These files go as soon as their tombstones are on disk. For everybody here they are gone now."""
+        index = self._store.need_index()
+        with index.grouped():
+            self.bury([delivery for delivery, _ in files])
+            index.doom(f"{folder.entry}/{file}" if folder.entry else file for _, file in files)
+        folder.doomed.update(file for _, file in files)
+        self._doomed += [(folder, file) for _, file in files]
+        for delivery, _ in files:
+            self.unretired.pop(delivery, None)
+        self._store.flush_soon()
+
+    def take_doomed(self) -> list[tuple["MaildirMailbox", str]]:
+        taken, self._doomed = self._doomed, []
+        return taken
+
+    def remove_doomed(self, doomed: Sequence[tuple["MaildirMailbox", str]]) -> None:
+        """Their tombstones are on disk."""
+        if not doomed:
+            return
+        reached(Step.TOMBSTONE_STORED)
+        for folder, file in doomed:
+            path = f"{folder.directory}/{file}"
+            try:
+                os.unlink(path)
+            except FileNotFoundError:
+                self._remove_renamed(folder, file)
+            folder.doomed.discard(file)
+            self._store.touched(f"{folder.directory}/new", f"{folder.directory}/cur")
+        index = self._store.index_or_none
+        if index is not None:
+            with index.grouped():
+                index.forget_doomed(f"{folder.entry}/{file}" if folder.entry else file for folder, file in doomed)
+
+    @staticmethod
+    def _remove_renamed(folder: "MaildirMailbox", file: str) -> None:
+        """Another program gave it other flags while it waited."""
+        base = base_of(file[4:])
+        for part in ("cur", "new"):
+            with contextlib.suppress(FileNotFoundError):
+                for name in os.listdir(f"{folder.directory}/{part}"):
+                    if base_of(name) == base:
+                        os.unlink(f"{folder.directory}/{part}/{name}")

@@ -1,0 +1,442 @@
+"""The index of one user's Maildir: one SQLite file for all folders.
+
+Writing: the first change of a turn of the event loop opens a transaction, the end of the turn commits it, so that many
+changes share one. Nothing is flushed to disk here: `Store.flush` does that for files and index together
+(write-ahead log, synchronous=NORMAL). Only new blocks of UIDs and new UIDVALIDITYs are waited for, because they must be
+on disk before they are shown. The write-ahead log is copied back by a second connection in a thread.
+
+UIDs: `uid_reserved` is the durable mark. After an unclean stop (or a restart of the machine) numbering goes on there.
+"""
+
+import asyncio
+import contextlib
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final
+
+import apsw
+import msgspec
+
+from posthouse.core.identifiers import DeliveryId
+from posthouse.store.flush import sync_file
+from posthouse.store.interface import Cached
+from posthouse.store.wiretexts import WireTexts
+
+FILE: Final = "posthouse.index"
+SCHEMA_VERSION: Final = 1
+CACHE_KIB: Final = 512
+"""Of SQLite pages per open user; rows of an open mailbox are in memory anyway."""
+CHECKPOINT_PAGES: Final = 1000
+UID_BLOCK: Final = 1000
+MODSEQ_BLOCK: Final = 1_000_000
+MAX_CACHED_HEADER: Final = 64 * 1024
+"""Longer headers are read from the message each time."""
+
+_SCHEMA: Final = """
+CREATE TABLE meta(key TEXT PRIMARY KEY, value) WITHOUT ROWID;
+CREATE TABLE mailbox(
+    id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, uid_validity INTEGER NOT NULL,
+    uid_next INTEGER NOT NULL, uid_reserved INTEGER NOT NULL,
+    modseq INTEGER NOT NULL, modseq_reserved INTEGER NOT NULL, recent_from INTEGER NOT NULL,
+    messages INTEGER NOT NULL, unseen INTEGER NOT NULL, octets INTEGER NOT NULL,
+    new_mtime_ns INTEGER NOT NULL, cur_mtime_ns INTEGER NOT NULL);
+CREATE TABLE message(
+    mailbox INTEGER NOT NULL, uid INTEGER NOT NULL, file TEXT NOT NULL, fresh INTEGER NOT NULL, extra TEXT NOT NULL,
+    modseq INTEGER NOT NULL, date REAL NOT NULL, size INTEGER NOT NULL,
+    PRIMARY KEY(mailbox, uid)) WITHOUT ROWID;
+CREATE INDEX message_fresh ON message(mailbox) WHERE fresh;
+CREATE TABLE texts(
+    mailbox INTEGER NOT NULL, uid INTEGER NOT NULL, envelope BLOB, body BLOB, bodystructure BLOB,
+    PRIMARY KEY(mailbox, uid)) WITHOUT ROWID;
+CREATE TABLE header(
+    mailbox INTEGER NOT NULL, uid INTEGER NOT NULL, header BLOB, PRIMARY KEY(mailbox, uid)) WITHOUT ROWID;
+CREATE TABLE tombstone(delivery TEXT PRIMARY KEY, at REAL NOT NULL) WITHOUT ROWID;
+CREATE TABLE doomed(path TEXT PRIMARY KEY) WITHOUT ROWID;
+"""
+_TEXT_COLUMN: Final = {
+    Cached.ENVELOPE: ("texts", "envelope"),
+    Cached.BODY: ("texts", "body"),
+    Cached.BODYSTRUCTURE: ("texts", "bodystructure"),
+    Cached.HEADER: ("header", "header"),
+}
+
+
+class MailboxState(msgspec.Struct, gc=False):
+    """What is known of a mailbox without loading its rows; the counters are those of the index, so they are true if
+    the directories still have these modification times (0: they have to be looked at)."""
+
+    id: int
+    name: str
+    uid_validity: int
+    uid_next: int
+    uid_reserved: int
+    modseq: int
+    modseq_reserved: int
+    recent_from: int
+    messages: int = 0
+    unseen: int = 0
+    octets: int = 0
+    new_mtime_ns: int = 0
+    cur_mtime_ns: int = 0
+
+
+class IndexRow(msgspec.Struct, gc=False):
+    """One message: `file` is "cur/…" or "new/…" below the folder, `extra` keywords that have no letter."""
+
+    uid: int
+    file: str
+    extra: str
+    modseq: int
+    date: float
+    size: int
+
+
+class IndexDamaged(Exception):
+    """SQLite found the file to be broken."""
+
+
+def _boot_id() -> str:
+    try:
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+            return file.read().strip()
+    except OSError:
+        return ""
+
+
+BOOT: Final = _boot_id()
+"""Read at import, before any jail. What was written before the machine started anew may have been lost."""
+
+
+class Index:
+    """Belongs to one event loop (or to none: then every change is committed at once)."""
+
+    def __init__(self, path: str, executor: ThreadPoolExecutor) -> None:
+        self.path = path
+        self.error: apsw.Error | None = None
+        """Set once a transaction was lost: what is in memory is ahead of the file, which must be opened anew."""
+        self._executor = executor
+        self._in_transaction = False
+        self._held = 0
+        self._changed = False
+        self._marked = False
+        self._checkpointing = False
+        fresh = not os.path.exists(path)
+        self._db = apsw.Connection(path)
+        try:
+            self._set_up(fresh)
+            if not self._was_clean():
+                self._jump()
+        except apsw.Error as error:
+            with contextlib.suppress(apsw.Error):
+                self._db.close(True)
+            if isinstance(error, apsw.CorruptError | apsw.NotADBError | apsw.SQLError | apsw.ConstraintError):
+                raise IndexDamaged(str(error)) from error
+            raise
+
+    def _set_up(self, fresh: bool) -> None:
+        db = self._db
+        db.set_busy_timeout(5000)
+        db.execute(f"PRAGMA cache_size=-{CACHE_KIB}")
+        db.execute("PRAGMA journal_mode=WAL")
+        db.execute("PRAGMA wal_autocheckpoint=0")
+        db.set_wal_hook(self._on_commit)
+        if fresh or not db.execute("SELECT count(*) FROM sqlite_schema").get:
+            db.execute("PRAGMA synchronous=FULL")
+            with db:
+                db.execute(_SCHEMA)
+                db.execute("INSERT INTO meta VALUES('schema', ?)", (SCHEMA_VERSION,))
+            sync_file(os.path.dirname(self.path))
+        db.execute("PRAGMA synchronous=NORMAL")
+        version = db.execute("SELECT value FROM meta WHERE key='schema'").get
+        if version != SCHEMA_VERSION:
+            raise IndexDamaged(f"schema version {version}")
+
+    def _was_clean(self) -> bool:
+        values = dict(self._db.execute("SELECT key, value FROM meta WHERE key IN ('clean', 'boot')"))
+        # A new file has neither; it has no numbers to protect.
+        return not values or (values.get("clean") == 1 and values.get("boot") == BOOT and BOOT != "")
+
+    def _jump(self) -> None:
+        """Numbers up to the reserved ones may have been shown: go on behind them."""
+        self._change().execute(
+            "UPDATE mailbox SET uid_next=uid_reserved, uid_reserved=uid_reserved+?, modseq=modseq_reserved,"
+            " modseq_reserved=modseq_reserved+?",
+            (UID_BLOCK, MODSEQ_BLOCK),
+        )
+        self.commit_durably()
+
+    # ── transactions ──
+
+    def _change(self) -> apsw.Connection:
+        """The connection, in a transaction."""
+        if self._in_transaction:
+            return self._db
+        if not self._marked:
+            # Committed before any number can be shown: a process that is killed in this turn has stopped uncleanly.
+            with self._db:
+                self._db.execute("REPLACE INTO meta VALUES('clean', 0), ('boot', ?)", (BOOT,))
+            self._marked = True
+        self._db.execute("BEGIN IMMEDIATE")
+        self._in_transaction = True
+        if not self._held:
+            try:
+                asyncio.get_running_loop().call_soon(self.commit)
+            except RuntimeError:
+                pass
+        return self._db
+
+    @contextlib.contextmanager
+    def grouped(self) -> Iterator[None]:
+        """Changes inside belong together; without an event loop they are committed at the end."""
+        self._held += 1
+        try:
+            yield
+        finally:
+            self._held -= 1
+            if not self._held and self._in_transaction:
+                try:
+                    asyncio.get_running_loop().call_soon(self.commit)
+                except RuntimeError:
+                    self.commit()
+
+    def commit(self) -> None:
+        """A failure is kept in `error` and met by the next flush: this is also called from the loop, by nobody."""
+        if not self._in_transaction:
+            return
+        self._in_transaction = False
+        self._changed = True
+        try:
+            self._db.execute("COMMIT")
+        except apsw.Error as error:
+            self.error = error
+            with contextlib.suppress(apsw.Error):
+                self._db.execute("ROLLBACK")
+
+    def commit_durably(self) -> None:
+        """Waits for the disk. For what must not be shown or done before it is safe."""
+        self.commit()
+        if self.error is not None:
+            raise self.error
+        sync_file(self.path + "-wal")
+        sync_file(os.path.dirname(self.path))
+
+    def take_changed(self) -> bool:
+        """Was anything committed since the last question?"""
+        changed, self._changed = self._changed, False
+        return changed
+
+    @property
+    def log_path(self) -> str:
+        return self.path + "-wal"
+
+    def _on_commit(self, _: apsw.Connection, __: str, pages: int) -> int:
+        if pages >= CHECKPOINT_PAGES and not self._checkpointing:
+            self._checkpointing = True
+            self._executor.submit(self._checkpoint)
+        return apsw.SQLITE_OK
+
+    def _checkpoint(self) -> None:
+        try:
+            db = apsw.Connection(self.path)
+            try:
+                db.execute("PRAGMA wal_autocheckpoint=0")
+                db.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+            finally:
+                db.close()
+        except apsw.Error:
+            pass  # the log grows on, and the next commit tries again
+        finally:
+            self._checkpointing = False
+
+    def close(self) -> Callable[[], None]:
+        """Ends the use; the answer does the rest, which waits for the disk and may run in a thread. The mark of a clean
+        stop is set only when everything before it is on disk."""
+        self.commit()
+
+        def finish() -> None:
+            try:
+                if self._marked and self.error is None:
+                    sync_file(self.log_path)
+                    self._db.execute("REPLACE INTO meta VALUES('clean', 1)")
+            finally:
+                self._db.close(True)
+
+        return finish
+
+    # ── renames under way ──
+
+    def announce_rename(self, pairs: Sequence[tuple[str, str]]) -> None:
+        """Directories are about to be renamed: after a crash, whoever opens the index finishes it."""
+        self._change().execute("REPLACE INTO meta VALUES('rename', ?)", (msgspec.json.encode(pairs).decode(),))
+        self.commit()
+
+    def announced_rename(self) -> list[tuple[str, str]]:
+        text = self._db.execute("SELECT value FROM meta WHERE key='rename'").get
+        return msgspec.json.decode(text, type=list[tuple[str, str]]) if text else []
+
+    def rename_done(self) -> None:
+        self._change().execute("DELETE FROM meta WHERE key='rename'")
+
+    # ── mailboxes ──
+
+    def mailboxes(self) -> list[MailboxState]:
+        return [MailboxState(*row) for row in self._db.execute("SELECT * FROM mailbox")]
+
+    def mailbox(self, name: str) -> MailboxState | None:
+        for row in self._db.execute("SELECT * FROM mailbox WHERE name=?", (name,)):
+            return MailboxState(*row)
+        return None
+
+    def highest_uid_validity(self) -> int:
+        return int(self._db.execute("SELECT max(uid_validity) FROM mailbox").get or 0)
+
+    def add_mailbox(self, state: MailboxState) -> None:
+        """Gives it its id; durable only after `commit_durably`."""
+        self._change().execute(
+            "INSERT INTO mailbox VALUES(NULL,?,?,?,?,?,?,?,?,?,?,?,?)", msgspec.structs.astuple(state)[1:]
+        )
+        state.id = self._db.last_insert_rowid()
+
+    def save(self, state: MailboxState) -> None:
+        self._change().execute(
+            "UPDATE mailbox SET uid_next=?,uid_reserved=?,modseq=?,modseq_reserved=?,recent_from=?,messages=?,unseen=?,"
+            "octets=?,new_mtime_ns=?,cur_mtime_ns=? WHERE id=?",
+            (
+                state.uid_next,
+                state.uid_reserved,
+                state.modseq,
+                state.modseq_reserved,
+                state.recent_from,
+                state.messages,
+                state.unseen,
+                state.octets,
+                state.new_mtime_ns,
+                state.cur_mtime_ns,
+                state.id,
+            ),
+        )
+
+    def rename_mailboxes(self, pairs: Iterable[tuple[str, str]]) -> None:
+        db = self._change()
+        for old, new in pairs:
+            self._remove_mailbox(db, new)
+            db.execute("UPDATE mailbox SET name=? WHERE name=?", (new, old))
+
+    def remove_mailbox(self, name: str) -> None:
+        self._remove_mailbox(self._change(), name)
+
+    @staticmethod
+    def _remove_mailbox(db: apsw.Connection, name: str) -> None:
+        found = db.execute("SELECT id FROM mailbox WHERE name=?", (name,)).get
+        if found is not None:
+            for table in ("message", "texts", "header"):
+                db.execute(f"DELETE FROM {table} WHERE mailbox=?", (found,))  # noqa: S608  # our own table names
+            db.execute("DELETE FROM mailbox WHERE id=?", (found,))
+
+    # ── messages ──
+
+    def rows(self, mailbox: int) -> list[tuple[Any, ...]]:
+        """Everything, ascending by UID: plain tuples (uid, file, extra, modseq, date, size), because there are many."""
+        return self._db.execute(
+            "SELECT uid,file,extra,modseq,date,size FROM message WHERE mailbox=? ORDER BY uid", (mailbox,)
+        ).fetchall()
+
+    def fresh_files(self, mailbox: int) -> dict[str, int]:
+        """The messages that stand in new, as the index knows it."""
+        return dict(self._db.execute("SELECT file, uid FROM message WHERE mailbox=? AND fresh", (mailbox,)))
+
+    def recent(self, mailbox: int, recent_from: int) -> int:
+        return int(
+            self._db.execute("SELECT count(*) FROM message WHERE mailbox=? AND uid>=?", (mailbox, recent_from)).get
+        )
+
+    def add_rows(self, mailbox: int, rows: Sequence[IndexRow]) -> None:
+        self._change().executemany(
+            "INSERT INTO message VALUES(?,?,?,?,?,?,?,?)",
+            (
+                (mailbox, row.uid, row.file, row.file.startswith("new/"), row.extra, row.modseq, row.date, row.size)
+                for row in rows
+            ),
+        )
+
+    def update_rows(self, mailbox: int, changes: Iterable[tuple[str, str, int, int]]) -> None:
+        """(file, extra, modseq, uid)."""
+        self._change().executemany(
+            "UPDATE message SET file=?,fresh=?,extra=?,modseq=? WHERE mailbox=? AND uid=?",
+            ((file, file.startswith("new/"), extra, modseq, mailbox, uid) for file, extra, modseq, uid in changes),
+        )
+
+    def update_size(self, mailbox: int, uid: int, size: int) -> None:
+        self._change().execute("UPDATE message SET size=? WHERE mailbox=? AND uid=?", (size, mailbox, uid))
+
+    def remove_rows(self, mailbox: int, uids: Iterable[int]) -> None:
+        keys = [(mailbox, uid) for uid in uids]
+        db = self._change()
+        for table in ("message", "texts", "header"):
+            db.executemany(f"DELETE FROM {table} WHERE mailbox=? AND uid=?", keys)  # noqa: S608  # our own table names
+
+    # ── wire texts ──
+
+    def texts(self, mailbox: int, uids: Sequence[int], what: Cached) -> dict[int, bytes]:
+        table, column = _TEXT_COLUMN[what]
+        low, high = min(uids), max(uids)
+        if high - low < 2 * len(uids):
+            found = self._db.execute(
+                f"SELECT uid,{column} FROM {table} WHERE mailbox=? AND uid BETWEEN ? AND ?",  # noqa: S608  # our columns
+                (mailbox, low, high),
+            )
+            return {uid: text for uid, text in found if text is not None}
+        query = f"SELECT {column} FROM {table} WHERE mailbox=? AND uid=?"  # noqa: S608  # our own columns
+        one_by_one = ((uid, self._db.execute(query, (mailbox, uid)).get) for uid in uids)
+        return {uid: text for uid, text in one_by_one if text is not None}
+
+    def add_texts(self, mailbox: int, found: Sequence[tuple[int, WireTexts]]) -> None:
+        db = self._change()
+        db.executemany(
+            "REPLACE INTO texts VALUES(?,?,?,?,?)",
+            ((mailbox, uid, texts.envelope, texts.body, texts.bodystructure) for uid, texts in found),
+        )
+        db.executemany(
+            "REPLACE INTO header VALUES(?,?,?)",
+            ((mailbox, uid, texts.header) for uid, texts in found if len(texts.header) <= MAX_CACHED_HEADER),
+        )
+
+    # ── tombstones ──
+
+    def bury(self, deliveries: Iterable[DeliveryId]) -> None:
+        now_s = time.time()
+        self._change().executemany("REPLACE INTO tombstone VALUES(?,?)", ((one, now_s) for one in deliveries))
+
+    def is_buried(self, delivery: DeliveryId) -> bool:
+        return self._db.execute("SELECT 1 FROM tombstone WHERE delivery=?", (delivery,)).get is not None
+
+    def unbury(self, deliveries: Iterable[DeliveryId], older_than_s: float | None = None) -> None:
+        db = self._change()
+        db.executemany("DELETE FROM tombstone WHERE delivery=?", ((one,) for one in deliveries))
+        if older_than_s is not None:
+            db.execute("DELETE FROM tombstone WHERE at<?", (older_than_s,))
+
+    def buried(self) -> set[DeliveryId]:
+        return {one for (one,) in self._db.execute("SELECT delivery FROM tombstone")}
+
+    def doom(self, paths: Iterable[str]) -> None:
+        """Files that go as soon as their tombstones are on disk."""
+        self._change().executemany("REPLACE INTO doomed VALUES(?)", ((path,) for path in paths))
+
+    def doomed(self) -> list[str]:
+        return [path for (path,) in self._db.execute("SELECT path FROM doomed")]
+
+    def forget_doomed(self, paths: Iterable[str]) -> None:
+        self._change().executemany("DELETE FROM doomed WHERE path=?", ((path,) for path in paths))
+
+
+def set_aside(path: str, now_s: float) -> str:
+    """Put a damaged index out of the way, for whoever wants to look at it; the answer is its new name."""
+    aside = f"{path}.damaged-{int(now_s)}"
+    os.rename(path, aside)
+    for suffix in ("-wal", "-shm"):
+        with contextlib.suppress(FileNotFoundError):
+            os.rename(path + suffix, aside + suffix)
+    return aside

@@ -1,0 +1,61 @@
+"""Why the file system said no, in Dovecot's words, and the command that mends it."""
+
+import errno
+import os
+from typing import Final
+
+from posthouse.store.interface import StorageFailed
+
+NO_SPACE: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+_DENIED: Final = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
+
+
+def storage_failed(call: str, path: str, error: OSError) -> StorageFailed:
+    """`call` is the system call, for the log; the user reads that it was not his fault."""
+    if error.errno in NO_SPACE:
+        failure = StorageFailed("Not enough disk space", f"{call}({path}) failed: {error.strerror}", no_space=True)
+    elif error.errno in _DENIED:
+        failure = StorageFailed("Internal error: permission denied", explain(call, path, error))
+    else:
+        failure = StorageFailed("Internal error: mail storage failed", f"{call}({path}) failed: {error.strerror}")
+    failure.__cause__ = error
+    return failure
+
+
+def explain(call: str, path: str, error: OSError) -> str:
+    """`open(/path) failed: Permission denied (euid=999 egid=999 missing +w perm: /dir, dir owned by 0:0 mode=0755)`."""
+    text = f"{call}({path}) failed: {error.strerror}"
+    if error.errno == errno.EROFS:
+        return text
+    uid, gid = os.geteuid(), os.getegid()
+    who = f"euid={uid} egid={gid}"
+    for directory in _parents(path):
+        try:
+            status = os.stat(directory)
+        except PermissionError:
+            continue
+        except OSError:
+            break
+        wanted, letter = (os.X_OK, "x") if os.path.isdir(directory) else (os.R_OK | os.W_OK, "rw")
+        if not os.access(directory, wanted, effective_ids=True):
+            return f"{text} ({who} missing +{letter} perm: {directory}, {_owner(status)}){_mend(directory, uid, gid)}"
+    nearest = next((one for one in reversed(_parents(path)) if os.path.isdir(one)), "")
+    if nearest and not os.access(nearest, os.W_OK, effective_ids=True):
+        status = os.stat(nearest)
+        return f"{text} ({who} missing +w perm: {nearest}, {_owner(status)}){_mend(nearest, uid, gid)}"
+    return f"{text} ({who} UNIX perms appear ok (ACL/MAC wrong?))"
+
+
+def _parents(path: str) -> list[str]:
+    """ "/", "/a", "/a/b" …, the path itself last."""
+    parts = [part for part in os.path.abspath(path).split("/") if part]
+    return ["/"] + ["/" + "/".join(parts[: count + 1]) for count in range(len(parts))]
+
+
+def _owner(status: os.stat_result) -> str:
+    kind = "dir" if status.st_mode & 0o040000 else "file"
+    return f"{kind} owned by {status.st_uid}:{status.st_gid} mode=0{status.st_mode & 0o7777:o}"
+
+
+def _mend(path: str, uid: int, gid: int) -> str:
+    return f"; to repair: chown -R {uid}:{gid} {path}"
