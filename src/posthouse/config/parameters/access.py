@@ -1,9 +1,12 @@
 """IMAP and POP3 sessions after login (settings of dovecot.conf)."""
 
+from collections.abc import Callable
 from typing import Final
 
-from posthouse.config.parameter import Param, boolean, declare_dovecot, size, text
+from posthouse.config.parameter import BadValue, Kind, Param, boolean, declare_dovecot, size, text
 from posthouse.config.parameters.auth import dovecot_time
+from posthouse.core.identifiers import Uid, UidValidity
+from posthouse.protocol.pop3.uidl import BadUidlFormat, compile_uidl_format
 
 IMAP_MAX_LINE_LENGTH: Final = declare_dovecot(
     Param(
@@ -32,10 +35,19 @@ IMAP_IDLE_NOTIFY_INTERVAL: Final = declare_dovecot(
         minimum=1,
     )
 )
+
+
+def _parse_uidl_format(value: str) -> Callable[[Uid, UidValidity], bytes]:
+    try:
+        return compile_uidl_format(value)
+    except BadUidlFormat as error:
+        raise BadValue(str(error)) from error
+
+
 POP3_UIDL_FORMAT: Final = declare_dovecot(
     Param(
         "pop3_uidl_format",
-        text,
+        Kind("format of unique ids", _parse_uidl_format),
         "%08Xu%08Xv",
         "How POP3 names messages, from UID (%u) and UIDVALIDITY (%v); a change makes clients fetch all mail again.",
         raw=True,
