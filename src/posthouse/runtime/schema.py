@@ -352,10 +352,17 @@ class LookupDirectory(Request, frozen=True):
 # ── mailbox (login connects) ────────────────────────────────────────────────────────────────────────────────────────
 
 
+class Admitted(Record, frozen=True):
+    """The session has begun in the process `pid`, which the log of the login names (mpid=)."""
+
+    pid: int
+
+
 class Handover(Request, frozen=True):
     """login gives an authenticated connection away: the client's socket (plain), or one end of a socket pair whose
     other end login keeps for TLS, comes with the frame as its one descriptor. `unread` is what the client sent
-    behind the command. mailbox itself writes the tagged OK. Failure: login answers the client and closes."""
+    behind the command. mailbox itself writes the tagged OK (Done and Admitted both mean that it will). Failure: login
+    answers the client and closes; with the status 4.7.0 (too many sessions of this user) it passes on the reply's text."""
 
     protocol: str
     """"imap" or "pop3"."""
@@ -366,7 +373,7 @@ class Handover(Request, frozen=True):
     secured: bool
     session: str
     unread: bytes = b""
-    replies: ClassVar = (Done,)
+    replies: ClassVar = (Done, Admitted)
 
 
 # ── control: log, counters ──────────────────────────────────────────────────────────────────────────────────────────
