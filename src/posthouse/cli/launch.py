@@ -16,10 +16,14 @@ from posthouse.runtime.log_files import LogFileError
 from posthouse.runtime.master import Installation, Master, StartError
 from posthouse.runtime.pid_file import AlreadyRunning
 from posthouse.runtime.privileges import Identity, NoSuchSystemUser, become, identities
+from posthouse.runtime.schema import QUEUE_ADMIN, QUEUE_SHOW
 from posthouse.runtime.sockets import RunDirectoryError
 from posthouse.runtime.spec import Jail, ProcessSpec
 from posthouse.services import jails
-from posthouse.services.table import PROCESSES, QUEUE_ADMIN, QUEUE_SHOW
+from posthouse.services.table import PROCESSES
+
+RunMaster = Callable[[Callable[[], None]], int]
+"""`run_master` with everything but `on_ready` given."""
 
 _FAILURES: Final = (StartError, ListenError, LogFileError, AlreadyRunning, RunDirectoryError, OSError)
 

@@ -27,6 +27,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Final
 
 from posthouse.auth.directory import Directory, Refused
 from posthouse.cli import launch
@@ -44,6 +45,8 @@ from posthouse.config.parameters.auth import DIRECTORY_DATABASE, MAIL_LOCATION
 from posthouse.runtime.privileges import Identity
 
 Facts = Mapping[str, object]
+_COMMAND_GRACE_S: Final = 5.0
+"""For a command that is still running when the system stops."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -79,6 +82,22 @@ def run(_: str, words: Sequence[str]) -> int:
 
 
 def _run_in(directory: Path, arguments: argparse.Namespace) -> int:
+    return run_with(
+        directory,
+        arguments,
+        on_facts=_print_json if arguments.json else None if arguments.exec else _print_table,
+        inside=(lambda facts: _shell(arguments.exec, facts)) if arguments.exec else None,
+    )
+
+
+def run_with(
+    directory: Path,
+    arguments: argparse.Namespace,
+    *,
+    on_facts: Callable[[Facts], None] | None,
+    inside: Callable[[Facts], "subprocess.Popen[bytes]"] | None,
+) -> int:
+    """As the command line says. Raises SandboxError."""
     return run_system(
         directory,
         domain=arguments.domain,
@@ -86,8 +105,8 @@ def _run_in(directory: Path, arguments: argparse.Namespace) -> int:
         overrides=dict(_split(one, "=", "--set PARAMETER=VALUE") for one in arguments.set),
         ports={name: int(port) for name, port in (_split(one, "=", "--port") for one in arguments.port)},
         conf_dir=Path(arguments.conf_dir) if arguments.conf_dir else None,
-        on_facts=_print_json if arguments.json else None if arguments.exec else _print_table,
-        inside=(lambda facts: _shell(arguments.exec, facts)) if arguments.exec else None,
+        on_facts=on_facts,
+        inside=inside,
     )
 
 
@@ -172,7 +191,11 @@ class _Running:
             return 0
         if self._process.poll() is None:
             self._process.terminate()
-        status = self._process.wait()
+        try:
+            status = self._process.wait(_COMMAND_GRACE_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            status = self._process.wait()
         return status if status >= 0 else 128 - status
 
 

@@ -302,7 +302,8 @@ class Master:
             self._log.close()
             for other in self._children.values():
                 other.channel.close()
-                os.close(other.stderr)
+                if other.stderr >= 0:
+                    os.close(other.stderr)
             spec = slot.spec
             mine = []
             for one, sock in self._listeners.values():
@@ -345,6 +346,8 @@ class Master:
         self._selector.modify(child.channel, events, lambda what: self._on_channel(child, what))
 
     def _on_channel(self, child: Child, events: int) -> None:
+        if not child.channel_open:  # reaped in the same turn
+            return
         if events & selectors.EVENT_WRITE:
             child.channel.flush()
             self._watch(child)
@@ -406,20 +409,26 @@ class Master:
             child.failure = child.failure or "not ready in time"
             self._kill(child)
 
-    def _on_output(self, child: Child) -> None:
-        """What a child writes to standard error (a crash in C code, an interpreter message) belongs into the log."""
+    def _on_output(self, child: Child) -> bool:
+        """What a child writes to standard error (a crash in C code, an interpreter message) belongs into the log. Says
+        whether there may be more."""
+        if child.stderr < 0:
+            return False
         try:
             data = os.read(child.stderr, 4096)
         except BlockingIOError:
-            return
+            return False
+        child.output += data
+        self._log_output(child, final=not data)
         if not data:
+            self._close_output(child)
+        return bool(data)
+
+    def _close_output(self, child: Child) -> None:
+        if child.stderr >= 0:
             self._selector.unregister(child.stderr)
             os.close(child.stderr)
             child.stderr = -1
-            self._log_output(child, final=True)
-            return
-        child.output += data
-        self._log_output(child, final=False)
 
     def _log_output(self, child: Child, *, final: bool) -> None:
         lines = child.output.split(b"\n")
@@ -454,13 +463,9 @@ class Master:
             self._selector.unregister(child.channel)
             child.channel_open = False
         child.channel.close()
-        while child.stderr >= 0:
-            before = child.stderr, len(child.output)
-            self._on_output(child)
-            if (child.stderr, len(child.output)) == before:  # a grandchild holds the pipe open
-                self._selector.unregister(child.stderr)
-                os.close(child.stderr)
-                child.stderr = -1
+        while self._on_output(child):
+            pass
+        self._close_output(child)  # even if a grandchild still holds the other end
         slot = self._slot(child)
         slot.finishing.discard(child)
         if child.phase not in (Phase.STOPPING, Phase.DRAINING) or status != 0:
