@@ -19,7 +19,6 @@ from posthouse.queue.record import (
     Defer,
     Delete,
     Done,
-    DropSource,
     Enter,
     Hold,
     LeaseGiven,
@@ -120,10 +119,6 @@ class QueueState:
                 case Delete():
                     for message in self._changing_all(record.queue_ids, lsn):
                         message.recipients.clear()
-                        self._changed(message, lsn)
-                case DropSource():
-                    for message in self._changing_all(record.queue_ids, lsn):
-                        message.source = ""
                         self._changed(message, lsn)
                 case LeaseGiven():
                     self.lease = max(self.lease, record.number)
@@ -284,6 +279,14 @@ class QueueState:
     def is_changed(self, queue_id: QueueId) -> bool:
         """Does the index lag behind for this message?"""
         return queue_id in self._fresh or queue_id in self._dirty
+
+    def is_gone(self, queue_id: QueueId) -> bool:
+        """Is it done, although the index still has its row?"""
+        return queue_id in self._gone
+
+    def touch(self, queue_id: QueueId) -> None:
+        """Have the row written again although no record changed it (it is no longer under delivery)."""
+        self._touch(queue_id, self.end)
 
     def adopt(self, message: Message) -> None:
         """Take a message that came from the index into memory."""

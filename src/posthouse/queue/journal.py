@@ -18,6 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
+from posthouse.core.reply import LOCAL_ERROR, NO_SPACE, Reply
 from posthouse.queue.crashpoints import CrashPoint, reach
 from posthouse.queue.fileops import FileOps
 from posthouse.queue.message import Area, Place
@@ -223,9 +224,11 @@ class Journal:
         return Failure(error, segment.number, end)
 
 
-def is_full(error: OSError) -> bool:
-    """Did the file system run out of room (452 4.3.1), rather than fail (451 4.3.0)?"""
-    return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+def storage_reply(error: BaseException) -> Reply:
+    """What a client is told: the file system is out of room (452 4.3.1), or it fails (451 4.3.0)."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return NO_SPACE
+    return LOCAL_ERROR
 
 
 def describe(error: OSError) -> str:

@@ -55,7 +55,7 @@ class QueuedRecipient(msgspec.Struct, array_like=True):
 
 class Message(msgspec.Struct, array_like=True):
     """`due` is when the next attempt may start (0: never attempted); `lsn` the last record that was applied;
-    `large` the name of the message's own file, or ""; `source` the maildrop file it came from, until that is gone."""
+    `large` the name of the message's own file, or ""; `source` the maildrop file it came from."""
 
     queue_id: QueueId
     sender: Address | None

@@ -95,13 +95,7 @@ class Clean(JournalRecord, frozen=True, tag=10):
     """The queue stopped in order: no delivery was under way."""
 
 
-class DropSource(JournalRecord, frozen=True, tag=11):
-    """The maildrop file is gone for good; its name may be used again."""
-
-    queue_ids: tuple[QueueId, ...]
-
-
-AnyRecord = Enter | Done | Defer | Hold | Release | Delete | Requeue | Redirect | LeaseGiven | Clean | DropSource
+AnyRecord = Enter | Done | Defer | Hold | Release | Delete | Requeue | Redirect | LeaseGiven | Clean
 
 FRAME_HEADER: Final = struct.Struct(">8sIII")
 _POSITION: Final = struct.Struct(">QII")

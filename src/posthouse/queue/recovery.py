@@ -14,7 +14,6 @@ from typing import Final
 
 import apsw
 
-from posthouse.core.clock import Clock
 from posthouse.core.logline import Level
 from posthouse.queue.fold import QueueState
 from posthouse.queue.index import Index, open_index
@@ -94,7 +93,7 @@ class Recovered:
     garbage: list[str] = field(default_factory=list)
 
 
-def recover(spool: Spool, clock: Clock, report: Report) -> Recovered:
+def recover(spool: Spool, report: Report) -> Recovered:
     def set_aside(path: str) -> None:
         target = _set_aside(spool, path)
         report(Level.ERROR, f"the queue index is damaged: set aside as {target}, building it anew from the segments")
@@ -109,7 +108,7 @@ def recover(spool: Spool, clock: Clock, report: Report) -> Recovered:
     state.lease = index.meta("lease")
     start = index.meta("position")
     state.end = start
-    replay = _Replay(spool, state, clock.now(), report)
+    replay = _Replay(spool, state, 0.0, report)
     if rebuilding:
         for number in segment_numbers(spool.deferred):
             replay(Area.DEFERRED, number, start=0, known_end=0)

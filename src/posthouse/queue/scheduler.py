@@ -1,8 +1,8 @@
-"""Who is served next: nqmgr's behaviour as pure code. Time comes in as an argument, deliveries go out through callbacks.
+"""Who is served next: nqmgr's behaviour as pure code. Time comes in as an argument, deliveries go out by callbacks.
 
-A *transport* runs at most so many deliveries at once. Within it every *destination* has a window: how many deliveries to
-it may run in parallel. The window grows with successes and shrinks when the destination fails as a whole; a destination
-that fails for a whole round of its window is dead for a while, and mail for it is given up (deferred) at once.
+A *transport* runs at most so many deliveries at once. Within it every *destination* has a window: how many deliveries
+to it may run in parallel. The window grows with successes and shrinks when the destination fails as a whole; one that
+fails for a whole round of its window is dead for a while, and mail for it is given up (deferred) at once.
 
 A free place in a window goes to the messages that wait for this destination in turn; a free place in the transport goes
 in turn to the messages that have got a window. So a large list and a single message to the same place share it evenly,
@@ -26,8 +26,8 @@ _HYSTERESIS: Final = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What the parameters say about one transport. 0 means no limit for every limit; `open_limit` counts deliveries that
-    are written but not yet flushed too."""
+    """What the parameters say about one transport. 0 means no limit for every limit; `open_limit` counts deliveries
+    that are written but not yet flushed too."""
 
     processes: int = 100
     concurrency: int = 20
@@ -89,8 +89,8 @@ def _feedback(value: Feedback, window: float) -> float:
 
 
 class Scheduler:
-    """`start(job)` begins a delivery; `give_up(job, dsn, reason)` says that the destination is dead. Neither is called for a
-    job again, and both may call back into the scheduler."""
+    """`start(job)` begins a delivery; `give_up(job, dsn, reason)` says that the destination is dead. Neither is called
+    for a job again, and both may call back into the scheduler."""
 
     def __init__(
         self,
@@ -146,14 +146,15 @@ class Scheduler:
             return
         transport = self._transport(job.transport)
         destination = self._destination(transport, job.destination)
-        self._close(transport, destination, job)
         limits = transport.limits
+        # The delivery itself still counts as busy here, as in Postfix.
         if failed is None:
             self._succeeded(limits, destination)
         elif destination.dead is None:
             self._failed(limits, destination, failed)
             if destination.dead is not None:
                 self._timer(now_s + limits.dead_time_s, transport, destination)
+        self._close(transport, destination, job)
         if limits.rate_delay_s and destination.dead is None:
             destination.suspended = True
             self._timer(now_s + limits.rate_delay_s, transport, destination)
@@ -224,8 +225,9 @@ class Scheduler:
                     self._alive_again(transport.limits, destination)
                     self._forget_if_idle(transport, destination)
 
-    def reconfigure(self) -> None:
+    def set_limits(self, limits: Callable[[str], Limits]) -> None:
         """The parameters have changed; windows adapt with the next feedback."""
+        self._limits = limits
         for transport in self._transports.values():
             transport.limits = self._limits(transport.name)
 
