@@ -222,6 +222,9 @@ class Deliveries:
         taken, self._doomed = self._doomed, []
         return taken
 
+    def doom_later(self, doomed: Sequence[tuple["MaildirMailbox", str]]) -> None:
+        self._doomed += doomed
+
     def remove_doomed(self, doomed: Sequence[tuple["MaildirMailbox", str]]) -> None:
         """Their tombstones are on disk."""
         if not doomed:

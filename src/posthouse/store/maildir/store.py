@@ -12,7 +12,7 @@ import shutil
 import struct
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 import apsw
 
@@ -47,6 +47,14 @@ from posthouse.store.naming import INBOX, canonical, listing, superiors
 LOCK_FILE: Final = "posthouse.lock"
 VALIDITY_FILE: Final = "posthouse.uidvalidity"
 _FLOCK: Final = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+
+
+class FlushMark(NamedTuple):
+    """What becomes true with a flush."""
+
+    failures: int
+    reserved: list[tuple[Folder, int, int]]
+    doomed: list[tuple[MaildirMailbox, str]]
 
 
 class MaildirStore:
@@ -90,19 +98,27 @@ class MaildirStore:
         self.volume.touched(*paths)
 
     async def flush(self) -> None:
-        marks = self._before_flush()
-        self._written, failures = False, self._failures
-        await self.volume.flush(failures)
-        self._after_flush(*marks)
+        mark = self.begin_flush()
+        try:
+            await self.volume.flush(mark.failures)
+        except BaseException:
+            self.abandon_flush(mark)
+            raise
+        self.end_flush(mark)
 
     def flush_now(self) -> None:
         """For programs without an event loop."""
-        marks = self._before_flush()
-        self._written, failures = False, self._failures
-        self.volume.flush_now(failures)
-        self._after_flush(*marks)
+        mark = self.begin_flush()
+        try:
+            self.volume.flush_now(mark.failures)
+        except StorageFailed:
+            self.abandon_flush(mark)
+            raise
+        self.end_flush(mark)
 
-    def _before_flush(self) -> tuple[list[tuple[Folder, int, int]], list[tuple[MaildirMailbox, str]]]:
+    def begin_flush(self) -> "FlushMark":
+        """The volume is to be flushed after this, and `end_flush` called if that went well: for whoever flushes many
+        stores at once."""
         self.about_to_write()
         if self._index is not None:
             self._index.commit()
@@ -110,14 +126,28 @@ class MaildirStore:
                 raise self.index_failed(self._index.error)
             if self._index.take_changed():
                 self.volume.touched(self._index.log_path)
-        marks = [(folder, folder.state.uid_reserved, folder.state.modseq_reserved) for folder in self.reserving]
+        mark = FlushMark(
+            self._failures,
+            [(folder, folder.state.uid_reserved, folder.state.modseq_reserved) for folder in self.reserving],
+            self.deliveries.take_doomed(),
+        )
         self.reserving.clear()
-        return marks, self.deliveries.take_doomed()
+        self._written = False
+        return mark
 
-    def _after_flush(self, reserved: list[tuple[Folder, int, int]], doomed: list[tuple[MaildirMailbox, str]]) -> None:
-        for folder, uid, modseq in reserved:
+    def end_flush(self, mark: "FlushMark") -> None:
+        """Raises StorageFailed if the kernel had told somebody else that our data is lost."""
+        if self.volume.failures != mark.failures:
+            self.abandon_flush(mark)
+            raise StorageFailed("Internal error: cannot flush to disk", "an earlier flush of the same data failed")
+        for folder, uid, modseq in mark.reserved:
             folder.reserved(uid, modseq)
-        self.deliveries.remove_doomed(doomed)
+        self.deliveries.remove_doomed(mark.doomed)
+
+    def abandon_flush(self, mark: "FlushMark") -> None:
+        """It failed, or nobody waited for it: what it would have made true waits for the next one."""
+        self.reserving.update(folder for folder, _, _ in mark.reserved)
+        self.deliveries.doom_later(mark.doomed)
 
     def flush_soon(self) -> None:
         """Somebody waits for the disk who cannot await; without a loop it happens here."""
