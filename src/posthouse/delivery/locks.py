@@ -1,4 +1,4 @@
-"""The customary locks of mailbox files: dotlock, fcntl, flock. Other programs (mutt, procmail, Dovecot) take them too."""
+"""The customary locks of mailbox files: dotlock, fcntl, flock. Other programs (mutt, procmail) take them too."""
 
 import errno
 import fcntl

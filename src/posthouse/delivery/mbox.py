@@ -2,8 +2,8 @@
 
 Every message carries a header line `X-Posthouse-Delivery: <queue id>.<recipient>.<action>`, which names this delivery
 for ever. After a crash the same delivery is looked for: found whole, it is done; found torn at the end of the file, the
-torn piece is cut off and the message is written again. Nothing else in the file is ever changed. The search happens only
-when an earlier attempt may have written something.
+torn piece is cut off and the message is written again. Nothing else in the file is ever changed. The search happens
+only when an earlier attempt may have written something.
 """
 
 import errno
