@@ -55,6 +55,7 @@ from posthouse.runtime.log_shipping import LogPipe
 from posthouse.runtime.logging import LogBuffer
 from posthouse.runtime.pid_file import PidFile
 from posthouse.runtime.privileges import Identity
+from posthouse.runtime.preload import preload
 from posthouse.runtime.process import IpcListener
 from posthouse.runtime.schema import CONTROL, Endpoint
 from posthouse.runtime.spec import ProcessSpec, Replacement, Workers
@@ -142,6 +143,7 @@ class Master:
 
     def _prepare(self) -> None:
         """The image, then every socket: from here on nothing but forks is left to fail."""
+        preload()
         self._specs = [spec for spec in self._installation.specs if self._import_main(spec)]
         cores = len(os.sched_getaffinity(0))
         limit = self._configuration.main[PER_CORE_PROCESS_LIMIT]
