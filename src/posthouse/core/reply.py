@@ -45,6 +45,8 @@ class Reply(msgspec.Struct, frozen=True, array_like=True):
     def encode(self) -> bytes:
         """The reply as it goes on the wire, RFC 5321 s4.2.1 (multi-line form where there are several lines)."""
         prefix = f"{self.status} " if self.status else ""
+        if len(self.lines) == 1:
+            return f"{self.code} {prefix}{self.lines[0]}\r\n".encode("utf-8", "surrogateescape")
         last = len(self.lines) - 1
         return "".join(
             f"{self.code}{' ' if number == last else '-'}{prefix}{line}\r\n" for number, line in enumerate(self.lines)

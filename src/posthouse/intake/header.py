@@ -81,7 +81,7 @@ def prepare(
     message_id = _value(content, folded, b"message-id")
     added = b""
     if add_missing or rules.always_add_missing:
-        added, message_id = _missing(rules, content, folded, message_id, queue_id, at_s, sender, sender_name)
+        added, message_id = _missing(rules, folded, message_id, queue_id, at_s, sender, sender_name)
     for name in rules.dropped_fields:
         if b"\n" + name in folded:
             header = _without(content[:end], rules.dropped_fields)
@@ -119,9 +119,8 @@ def _value(content: bytes, folded: bytes, name: bytes) -> str:
     return value[:_MAXIMAL_LOGGED_ID].decode("utf-8", "surrogateescape")
 
 
-def _missing(
+def _missing(  # noqa: PLR0917 - the facts of a message
     rules: Rules,
-    content: bytes,
     folded: bytes,
     message_id: str,
     queue_id: QueueId,

@@ -60,7 +60,7 @@ UNDISCLOSED_RECIPIENTS_HEADER: Final = declare(
         "undisclosed_recipients_header",
         text,
         "",
-        "A header field to add, where fields are completed, to a message that has no To:, Cc: or Bcc:; empty adds none.",
+        "A header field to add, where fields are completed, to a message without To:, Cc: and Bcc:; empty adds none.",
     )
 )
 HOPCOUNT_LIMIT: Final = declare(

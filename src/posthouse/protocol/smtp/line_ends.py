@@ -1,7 +1,7 @@
 """Line ends of content: CR and LF occur only together (RFC 5321 s2.3.8).
 
-One that stands alone is how a message is smuggled past a server that disagrees about where lines end. Inside this system
-content has CRLF only, so the question is asked once, where content comes in.
+One that stands alone is how a message is smuggled past a server that disagrees about where lines end. Inside this
+system content has CRLF only, so the question is asked once, where content comes in.
 """
 
 

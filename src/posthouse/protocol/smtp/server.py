@@ -1,0 +1,523 @@
+"""The server's side of SMTP and LMTP as a machine: octets in, events out, replies in, octets out.
+
+    core.receive_data(data)
+    while (event := core.next_event()) is not None:
+        transport.write(core.reply(answer to event))
+
+`next_event` gives nothing until the last event is answered, so replies keep the order of a pipeline (RFC 2920). Nothing
+here sleeps, logs or looks anything up. What is unread is bounded by whoever calls `receive_data`: `unread` says how
+much that is, and no command is longer than its limit.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Final
+
+import msgspec
+
+from posthouse.core.reply import PermFail, Reply
+from posthouse.protocol import sasl
+from posthouse.protocol.smtp import replies
+from posthouse.protocol.smtp.content import ContentReader
+from posthouse.protocol.smtp.events import (
+    Auth,
+    AuthResponse,
+    Chunk,
+    ContentPiece,
+    Data,
+    EndOfContent,
+    Etrn,
+    Event,
+    Hello,
+    Help,
+    Mail,
+    Noop,
+    Quit,
+    Rcpt,
+    Refusal,
+    Reset,
+    StartTls,
+    Unknown,
+    Vrfy,
+)
+from posthouse.protocol.smtp.parameters import (
+    NO_MAIL_PARAMETERS,
+    NO_RCPT_PARAMETERS,
+    parse_mail_parameters,
+    parse_rcpt_parameters,
+)
+from posthouse.protocol.smtp.paths import BadPath, parse_path
+from posthouse.protocol.smtp.states import AFTER_ACCEPT, AFTER_CHALLENGE, AFTER_REFUSAL, State, Verb, refusal_in
+
+
+class Options(msgspec.Struct, frozen=True):
+    """What a listener allows. `mail_parameters` and `rcpt_parameters` are those that EHLO announces."""
+
+    is_lmtp: bool = False
+    command_limit: int = 2048
+    auth_line_limit: int = 12288
+    size_limit: int = 0
+    recipient_limit: int = 1000
+    inline_limit: int = 256 * 1024
+    """Content up to here is one event; more comes in pieces of about this size."""
+    hello_required: bool = False
+    strict_paths: bool = False
+    offers_chunking: bool = True
+    offers_etrn: bool = True
+    bare_line_end: Reply = Reply.of(550, "5.5.2", "Error: bare <LF> received")
+    mail_parameters: frozenset[str] = frozenset({"SIZE", "BODY", "SMTPUTF8", "RET", "ENVID", "AUTH"})
+    rcpt_parameters: frozenset[str] = frozenset({"NOTIFY", "ORCPT"})
+
+
+_COMMON: Final[Mapping[bytes, Verb]] = {
+    verb.value.encode(): verb
+    for verb in Verb
+    if verb not in (Verb.CONNECT, Verb.CONTENT, Verb.RESPONSE, Verb.UNKNOWN, Verb.HELO, Verb.EHLO, Verb.LHLO)
+}
+_SMTP_VERBS: Final = {**_COMMON, b"HELO": Verb.HELO, b"EHLO": Verb.EHLO}
+# RFC 2033 s4.1: LHLO takes the place of HELO and EHLO.
+_LMTP_VERBS: Final = {**_COMMON, b"LHLO": Verb.LHLO}
+
+_CONTROL: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+_WORD: Final = re.compile(rb"[ \t]*([^ \t]*)[ \t]*")
+_FROM: Final = re.compile(r"FROM[ \t]*:[ \t]*", re.IGNORECASE)
+_TO: Final = re.compile(r"TO[ \t]*:[ \t]*", re.IGNORECASE)
+# RFC 1985 s5: node-name, "@" for subdomains too, "#" for a queue name.
+_ETRN: Final = re.compile(r"[@#]?[A-Za-z0-9\[](?:[A-Za-z0-9._:-]*[A-Za-z0-9\]])?")
+_LOGGED_OCTETS: Final = 100
+_MAXIMAL_HELLO: Final = 255
+"""RFC 5321 s4.5.3.1.2: no domain is longer."""
+_CLOSING: Final = frozenset({421, 521})
+
+
+class SmtpServer:
+    """One connection. `normalizes` is for clients that smtpd_forbid_bare_newline leaves alone: their stray CR and LF
+    become spaces and line ends instead of refusals."""
+
+    __slots__ = (
+        "_accepted",
+        "_answering",
+        "_at",
+        "_buffer",
+        "_chunk_error",
+        "_chunk_last",
+        "_chunk_left",
+        "_chunk_size",
+        "_content",
+        "_is_skipping",
+        "_options",
+        "_verbs",
+        "hello",
+        "is_authenticated",
+        "is_extended",
+        "is_secure",
+        "normalizes",
+        "smtputf8",
+        "state",
+    )
+
+    def __init__(self, options: Options, *, normalizes: bool = False) -> None:
+        self._options = options
+        self._verbs = _LMTP_VERBS if options.is_lmtp else _SMTP_VERBS
+        self.normalizes = normalizes
+        self.state = State.CONNECTING
+        self.hello = ""
+        self.is_extended = False
+        self.is_secure = False
+        self.is_authenticated = False
+        self.smtputf8 = False
+        self._answering: Verb | None = Verb.CONNECT
+        self._buffer = b""
+        self._at = 0
+        self._is_skipping = False
+        self._accepted = 0
+        self._content: ContentReader | None = None
+        self._chunk_left = -1
+        self._chunk_size = 0
+        self._chunk_last = False
+        self._chunk_error: Reply | None = None
+
+    # ── octets ──
+
+    def receive_data(self, data: bytes) -> None:
+        self._buffer = self._buffer[self._at :] + data if self._at < len(self._buffer) else data
+        self._at = 0
+
+    @property
+    def unread(self) -> int:
+        return len(self._buffer) - self._at
+
+    def peek(self, octets: int) -> bytes:
+        """What the client sent ahead, for the log."""
+        return self._buffer[self._at : self._at + octets]
+
+    @property
+    def is_waiting_for_client(self) -> bool:
+        """Nothing to answer: whatever happens next begins with octets from the client."""
+        return self._answering is None
+
+    @property
+    def is_idle(self) -> bool:
+        """Between transactions, at a command's boundary."""
+        return self._answering is None and self.state in (State.CONNECTED, State.GREETED) and not self.unread
+
+    def tls_started(self) -> None:
+        self.is_secure = True
+
+    def next_event(self) -> Event | None:
+        if self._answering is not None or self.state is State.CLOSED:
+            return None
+        if self._chunk_left >= 0:
+            return self._next_of_chunk()
+        if self.state is State.DATA:
+            return self._next_of_data()
+        end = self._buffer.find(b"\n", self._at)
+        if end < 0:
+            self._bound_line()
+            return None
+        line = self._buffer[self._at : end]
+        self._at = end + 1
+        if self._is_skipping:
+            self._is_skipping = False
+            return self._refused(Verb.UNKNOWN, replies.LINE_TOO_LONG)
+        if line.endswith(b"\r"):
+            line = line[:-1]
+        elif not self.normalizes:
+            return self._refused(Verb.UNKNOWN, self._options.bare_line_end, line)
+        if len(line) > self._options.command_limit and len(line) > self._line_limit(line):
+            return self._refused(Verb.UNKNOWN, replies.LINE_TOO_LONG, line)
+        return self._response(line) if self.state is State.SASL else self._command(line)
+
+    def reply(self, reply: Reply) -> bytes:
+        """The answer to the last event (or to the connection itself); moves the machine."""
+        verb = self._answering
+        self._answering = None
+        code = reply.code
+        if code in _CLOSING:
+            self._close()
+        elif verb is not None:
+            self._moved(verb, code)
+        return reply.encode()
+
+    def _moved(self, verb: Verb, code: int) -> None:
+        key = (self.state, verb)
+        if code == 334:
+            self.state = AFTER_CHALLENGE.get(key, self.state)
+            return
+        if code >= 400:
+            self.state = AFTER_REFUSAL.get(key, self.state)
+            if verb is Verb.CONTENT:
+                self._end_transaction()
+            elif verb in (Verb.HELO, Verb.EHLO, Verb.LHLO):
+                self.hello = ""
+                self.is_extended = False
+            return
+        if verb is Verb.UNKNOWN:
+            if code == 221:
+                self._close()
+            return
+        self.state = AFTER_ACCEPT[key]
+        match verb:
+            case Verb.RCPT:
+                self._accepted += 1
+            case Verb.DATA:
+                self._content = ContentReader(self._options.size_limit, self._bare_refusal(), is_dotted=True)
+            case Verb.CONTENT | Verb.RSET | Verb.HELO | Verb.EHLO | Verb.LHLO:
+                self._end_transaction()
+            case Verb.AUTH | Verb.RESPONSE:
+                self.is_authenticated = True
+            case Verb.STARTTLS:
+                # RFC 3207 s4.2: what came in clear text, commands sent ahead included, was never said.
+                self._buffer = b""
+                self._at = 0
+                self.hello = ""
+                self.is_extended = False
+                self.is_authenticated = False
+                self._end_transaction()
+            case Verb.QUIT:
+                self._close()
+            case _:
+                pass
+
+    def _end_transaction(self) -> None:
+        self._accepted = 0
+        self.smtputf8 = False
+        self._content = None
+        self._chunk_error = None
+
+    def _close(self) -> None:
+        self.state = State.CLOSED
+        self._buffer = b""
+        self._at = 0
+        self._content = None
+
+    # ── lines ──
+
+    def _bound_line(self) -> None:
+        """No line end yet: keep no more of a line than may be right."""
+        if self._is_skipping:
+            self._buffer, self._at = b"", 0
+        elif self.unread > self._options.command_limit + 2 and self.unread > self._line_limit(self.peek(5)) + 2:
+            self._is_skipping = True
+            self._buffer, self._at = b"", 0
+
+    def _line_limit(self, line: bytes) -> int:
+        # RFC 4954 s4: AUTH lines may have 12288 octets.
+        if self.state is State.SASL or line[:5].upper() == b"AUTH ":
+            return max(self._options.auth_line_limit, self._options.command_limit)
+        return self._options.command_limit
+
+    def _refused(self, verb: Verb, reply: Reply, line: bytes = b"") -> Event:
+        self._answering = verb
+        return Refusal(verb, reply, line[:_LOGGED_OCTETS].decode("utf-8", "replace"))
+
+    def _bare_refusal(self) -> Reply | None:
+        return None if self.normalizes else self._options.bare_line_end
+
+    def _response(self, line: bytes) -> Event:
+        self._answering = Verb.RESPONSE
+        if len(line) > self._options.auth_line_limit:
+            return Refusal(Verb.RESPONSE, replies.AUTH_RESPONSE_TOO_LONG)
+        try:
+            return AuthResponse(sasl.decode_response(line))
+        except sasl.BadBase64:
+            return Refusal(Verb.RESPONSE, replies.AUTH_BAD_BASE64)
+
+    def _command(self, line: bytes) -> Event | None:
+        if _CONTROL.search(line):
+            return self._refused(Verb.UNKNOWN, replies.BAD_SYNTAX, line)
+        verb = self._verbs.get(line[:4])
+        if verb is not None and line[4:5] in (b" ", b""):
+            word, rest = line[:4], line[5:]
+        else:
+            match = _WORD.match(line)
+            assert match is not None  # it matches nothing at all, too
+            word, rest = match[1], line[match.end() :]
+            verb = self._verbs.get(word.upper())
+        try:
+            argument = rest.decode() if rest else ""
+        except UnicodeDecodeError:
+            # RFC 6531 s3.7.1
+            return self._refused(verb or Verb.UNKNOWN, replies.BAD_UTF8, line)
+        if verb is None:
+            if not word:
+                return self._refused(Verb.UNKNOWN, replies.BAD_SYNTAX)
+            self._answering = Verb.UNKNOWN
+            shown = line[:_LOGGED_OCTETS].decode("utf-8", "replace")
+            return Unknown(word[:_LOGGED_OCTETS].decode("utf-8", "replace"), shown)
+        if verb is Verb.BDAT:
+            return self._bdat(argument.strip(), line)
+        if (refusal := refusal_in(self.state, verb)) is not None:
+            return self._refused(verb, refusal, line)
+        self._answering = verb
+        try:
+            return _PARSERS[verb](self, argument.strip())
+        except PermFail as error:
+            return Refusal(verb, error.reply, line[:_LOGGED_OCTETS].decode("utf-8", "replace"))
+
+    # ── commands ──
+
+    def _hello(self, argument: str) -> Event:
+        assert self._answering is not None
+        verb = self._answering
+        if not argument or len(argument) > _MAXIMAL_HELLO:
+            raise PermFail(replies.HELLO_SYNTAX[verb.value])
+        if not argument.isascii():
+            argument = "".join(one if one.isascii() else "?" for one in argument)
+        self.hello = argument
+        self.is_extended = verb is not Verb.HELO
+        return Hello(verb, argument)
+
+    def _mail(self, argument: str) -> Event:
+        options = self._options
+        if not self.hello and (options.hello_required or options.is_lmtp):
+            raise PermFail(replies.NEED_HELLO)
+        match = _FROM.match(argument)
+        if match is None:
+            raise PermFail(replies.MAIL_SYNTAX)
+        try:
+            sender, rest = parse_path(argument[match.end() :], strict=options.strict_paths)
+        except BadPath:
+            raise PermFail(replies.BAD_SENDER) from None
+        parameters = NO_MAIL_PARAMETERS
+        if rest:
+            if rest[0] not in " \t":
+                raise PermFail(replies.BAD_SENDER)
+            parameters = parse_mail_parameters(rest, options.mail_parameters, replies.MAIL_SYNTAX)
+            # RFC 1870 s6.1: what is declared too large need not be sent.
+            if options.size_limit and parameters.size > options.size_limit:
+                raise PermFail(replies.SIZE_EXCEEDED)
+        if sender is not None and not parameters.smtputf8 and not sender.is_ascii:
+            raise PermFail(replies.NEED_SMTPUTF8)
+        self.smtputf8 = parameters.smtputf8
+        return Mail(sender, parameters)
+
+    def _rcpt(self, argument: str) -> Event:
+        options = self._options
+        match = _TO.match(argument)
+        if match is None:
+            raise PermFail(replies.RCPT_SYNTAX)
+        try:
+            recipient, rest = parse_path(argument[match.end() :], strict=options.strict_paths)
+        except BadPath:
+            raise PermFail(replies.BAD_RECIPIENT) from None
+        if recipient is None:
+            raise PermFail(replies.BAD_RECIPIENT)
+        parameters = NO_RCPT_PARAMETERS
+        if rest:
+            if rest[0] not in " \t":
+                raise PermFail(replies.BAD_RECIPIENT)
+            parameters = parse_rcpt_parameters(rest, options.rcpt_parameters, replies.RCPT_SYNTAX)
+        if not self.smtputf8 and not recipient.is_ascii:
+            raise PermFail(replies.NEED_SMTPUTF8)
+        if self._accepted >= options.recipient_limit:
+            # RFC 5321 s4.5.3.1.10: 452, so that the client sends the others in another transaction.
+            return Refusal(Verb.RCPT, replies.TOO_MANY_RECIPIENTS, str(recipient))
+        return Rcpt(recipient, parameters.notify, parameters.original)
+
+    def _data(self, argument: str) -> Event:
+        if argument:
+            raise PermFail(replies.DATA_SYNTAX)
+        return Data()
+
+    def _rset(self, argument: str) -> Event:
+        if argument:
+            raise PermFail(replies.RSET_SYNTAX)
+        return Reset()
+
+    def _noop(self, argument: str) -> Event:  # noqa: ARG002 - RFC 5321 s4.1.1.9: any argument is ignored
+        return Noop()
+
+    def _help(self, argument: str) -> Event:  # noqa: ARG002 - one text for every topic
+        return Help()
+
+    def _quit(self, argument: str) -> Event:  # noqa: ARG002 - whoever wants to go may go
+        return Quit()
+
+    def _vrfy(self, argument: str) -> Event:
+        if argument[-9:].upper() == " SMTPUTF8":
+            argument = argument[:-9].rstrip()
+        elif not argument.isascii():
+            raise PermFail(replies.NEED_SMTPUTF8)
+        if not argument:
+            raise PermFail(replies.VRFY_SYNTAX)
+        return Vrfy(argument)
+
+    def _etrn(self, argument: str) -> Event:
+        if not self._options.offers_etrn:
+            raise PermFail(replies.NOT_IMPLEMENTED)
+        if self._options.hello_required and not self.hello:
+            raise PermFail(replies.NEED_HELLO)
+        if not _ETRN.fullmatch(argument):
+            raise PermFail(replies.ETRN_SYNTAX)
+        return Etrn(argument)
+
+    def _starttls(self, argument: str) -> Event:
+        if argument:
+            raise PermFail(replies.STARTTLS_SYNTAX)
+        if self.is_secure:
+            raise PermFail(replies.TLS_ACTIVE)
+        return StartTls()
+
+    def _auth(self, argument: str) -> Event:
+        if not self.is_extended:
+            raise PermFail(replies.NO_AUTH)
+        if self.is_authenticated:
+            raise PermFail(replies.ALREADY_AUTHENTICATED)
+        words = argument.split()
+        if not 1 <= len(words) <= 2:
+            raise PermFail(replies.AUTH_SYNTAX)
+        response: bytes | None = None
+        if len(words) == 2:
+            try:
+                response = sasl.decode_initial(words[1])
+            except sasl.BadBase64:
+                raise PermFail(replies.AUTH_BAD_BASE64) from None
+        return Auth(words[0].upper(), response)
+
+    # ── content ──
+
+    def _next_of_data(self) -> Event | None:
+        content = self._content
+        assert content is not None
+        data = self._buffer[self._at :] if self._at else self._buffer
+        if not data:
+            return None
+        end = content.feed(data)
+        if end < 0:
+            self._buffer, self._at = b"", 0
+            return self._piece(content)
+        self._buffer, self._at = data, end
+        self._answering = Verb.CONTENT
+        return EndOfContent(Verb.DATA, content.take(), content.size, content.refusal)
+
+    def _piece(self, content: ContentReader) -> Event | None:
+        return ContentPiece(content.take()) if content.waiting > self._options.inline_limit else None
+
+    def _bdat(self, argument: str, line: bytes) -> Event | None:
+        """RFC 3030 s2: the octets come in any case; even where the command is refused they have to go by."""
+        options = self._options
+        words = argument.split()
+        if not options.offers_chunking:
+            return self._refused(Verb.BDAT, replies.NO_CHUNKING, line)
+        is_count = 1 <= len(words) <= 2 and words[0].isascii() and words[0].isdecimal() and len(words[0]) <= 18
+        if not is_count or (len(words) == 2 and words[1].upper() != "LAST"):
+            return self._refused(Verb.BDAT, replies.BDAT_SYNTAX, line)
+        self._chunk_size = self._chunk_left = int(words[0])
+        self._chunk_last = len(words) == 2
+        self._chunk_error = refusal_in(self.state, Verb.BDAT)
+        if self._chunk_error is None:
+            content = self._content
+            if content is None:
+                content = self._content = ContentReader(options.size_limit, self._bare_refusal(), is_dotted=False)
+            elif content.refusal is not None:
+                self._chunk_error = Reply.of(551, "5.0.0", f"Discarded {self._chunk_size} bytes after earlier error")
+            if options.size_limit and content.size + self._chunk_size > options.size_limit:
+                content.refuse(replies.CHUNK_TOO_LARGE)
+        return self._next_of_chunk()
+
+    def _next_of_chunk(self) -> Event | None:
+        data = self._buffer[self._at : self._at + self._chunk_left]
+        self._at += len(data)
+        self._chunk_left -= len(data)
+        error = self._chunk_error
+        content = self._content
+        if error is None:
+            assert content is not None
+            content.feed_chunk(data)
+            if content.waiting > self._options.inline_limit:
+                return ContentPiece(content.take())
+        if self._chunk_left:
+            return None
+        self._chunk_left = -1
+        self._chunk_error = None
+        if content is None or self.state not in (State.RCPT, State.CHUNKS):
+            assert error is not None
+            return self._refused(Verb.BDAT, error)
+        if self._chunk_last:
+            content.finish_chunks()
+            self._answering = Verb.CONTENT
+            refusal = error or content.refusal
+            return EndOfContent(Verb.BDAT, content.take(), content.size, refusal, self._chunk_size)
+        if (refusal := error or content.refusal) is not None:
+            return self._refused(Verb.BDAT, refusal)
+        self._answering = Verb.BDAT
+        return Chunk(self._chunk_size)
+
+
+_PARSERS: Final[Mapping[Verb, Callable[[SmtpServer, str], Event]]] = {
+    Verb.HELO: SmtpServer._hello,
+    Verb.EHLO: SmtpServer._hello,
+    Verb.LHLO: SmtpServer._hello,
+    Verb.MAIL: SmtpServer._mail,
+    Verb.RCPT: SmtpServer._rcpt,
+    Verb.DATA: SmtpServer._data,
+    Verb.RSET: SmtpServer._rset,
+    Verb.NOOP: SmtpServer._noop,
+    Verb.VRFY: SmtpServer._vrfy,
+    Verb.ETRN: SmtpServer._etrn,
+    Verb.HELP: SmtpServer._help,
+    Verb.QUIT: SmtpServer._quit,
+    Verb.STARTTLS: SmtpServer._starttls,
+    Verb.AUTH: SmtpServer._auth,
+}
