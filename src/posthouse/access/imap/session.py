@@ -201,15 +201,13 @@ class ImapSession(Conversation):
         """A message that will be refused anyway is better refused before it is sent."""
         spec = COMMANDS.get(event.name)
         if spec is not None and spec.before_literal is not None:
+            self._tag, self._name, self._spec = event.tag, event.name, spec
             try:
                 refusal = spec.before_literal(self, event.arguments())
-            except BadArguments:
-                refusal = None
             except Exception as error:  # as in _carry_out
                 refusal = self._status_of(error)
             if refusal is not None:
                 self._reader.refuse_literal()
-                self._tag, self._name, self._spec = event.tag, event.name, spec
                 self._answer(refusal)
                 return
         self.write(b"+ OK\r\n")

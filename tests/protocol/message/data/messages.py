@@ -71,16 +71,16 @@ MESSAGES: dict[str, bytes] = {
         b"--outer--not really\n--outer--\n"
     ),
     "boundary used twice": (
-        b"Content-Type: multipart/mixed; boundary=b\n\n--b\nContent-Type: multipart/mixed; boundary=b\n\n--b\n\n1\n--b\n\n"
-        b"2\n--b--\n--b\n\n3\n--b--\n"
+        b"Content-Type: multipart/mixed; boundary=b\n\n--b\nContent-Type: multipart/mixed; boundary=b\n\n--b\n\n1\n--b"
+        b"\n\n2\n--b--\n--b\n\n3\n--b--\n"
     ),
     "alternative with related and attachment": (
         b'MIME-Version: 1.0\nContent-Type: multipart/mixed;\n boundary="m1"\n\n--m1\n'
         b'Content-Type: multipart/alternative; boundary="m2"\n\n--m2\nContent-Type: text/plain; charset=gb18030\n'
         b'Content-Transfer-Encoding: base64\n\nxOO6ww==\n\n--m2\nContent-Type: multipart/related; boundary="m3"\n\n'
         b"--m3\nContent-Type: text/html\n\n<p>\n--m3\nContent-Type: image/gif\nContent-ID: <i>\n\nGIF\n--m3--\n\n"
-        b"--m2--\n\n--m1\nContent-Type: application/pdf; name=a.pdf\nContent-Disposition: attachment; filename=a.pdf\n\n"
-        b"PDF\n--m1--\n"
+        b"--m2--\n\n--m1\nContent-Type: application/pdf; name=a.pdf\nContent-Disposition: attachment; filename=a.pdf\n"
+        b"\nPDF\n--m1--\n"
     ),
     "tabs and folded parameters": (
         b'Content-Type:\ttext/plain;\n\tcharset=utf-8;\n\tformat="flowed"\nContent-Disposition:\n inline\n\nx\n'
