@@ -55,6 +55,7 @@ class Conversation(asyncio.Protocol, ABC):
         self._on_closed = on_closed
         self._on_error = on_error
         self._transport: asyncio.Transport | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._out: list[bytes] = []
         self._out_size = 0
         self._work: Work | None = None
@@ -158,15 +159,16 @@ class Conversation(asyncio.Protocol, ABC):
 
     def kick(self) -> None:
         """Go on from the loop, soon."""
-        if not self._scheduled and not self._lost:
+        if not self._scheduled and not self._lost and self._loop is not None:
             self._scheduled = True
-            asyncio.get_running_loop().call_soon(self._later)
+            self._loop.call_soon(self._later)
 
     # ── asyncio.Protocol ────────────────────────────────────────────────────────────────────────────────────────
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
+        self._loop = asyncio.get_running_loop()
         self.begin()
         if self.opening.unread:
             self.feed(self.opening.unread)

@@ -136,7 +136,8 @@ class SelectedMailbox:
         write(b"* %d EXISTS\r\n* %d RECENT\r\n" % (len(self.rows), len(self.recent)))
 
     def _tell_changed(self, write: Callable[[bytes], None]) -> None:
-        changed = sorted(self._changed)
+        # Of messages that are gone nothing is told but that, when it may be.
+        changed = sorted(self._changed - self._expunged)
         self._changed = set()
         numbers = [number for uid in changed if (number := self.number_of(uid))]
         rows = [self.rows[number - 1] for number in numbers]

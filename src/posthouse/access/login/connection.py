@@ -10,7 +10,7 @@ import functools
 import os
 import socket
 import ssl
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from posthouse.access.login.attempts import Attempts
 from posthouse.access.login.door import LINGER_S, Door, DoorListener, session_id
@@ -97,8 +97,8 @@ class LoginConnection(asyncio.Protocol):
     # ── asyncio's callbacks ──
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        # uvloop's transports are asyncio's in everything but name.
+        self._transport = transport = cast(asyncio.Transport, transport)
         peer, own = transport.get_extra_info("peername"), transport.get_extra_info("sockname")
         if not peer or not own:
             # Already gone.
