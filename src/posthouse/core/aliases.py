@@ -209,6 +209,6 @@ def _checked(address: str) -> str:
         raise BadAlias(f"not an address: {address[:60]!r}")
     if any(ord(character) < 32 or character == "\x7f" for character in address):
         raise BadAlias(f"control characters in {address[:60]!r}")
-    if any(character.isspace() or character in _SPECIALS for character in domain):
+    if at and any(character.isspace() or character in _SPECIALS for character in domain):
         raise BadAlias(f"not a domain: {domain[:60]!r}")
     return address

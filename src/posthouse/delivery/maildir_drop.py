@@ -54,10 +54,10 @@ def drop(
 
 def _is_there(maildir: Path, unique: str, text: bytes) -> bool:
     for folder in ("new", "cur"):
-        for entry in os.scandir(maildir / folder):
-            if not entry.name.startswith(unique + ","):
+        for name in os.listdir(maildir / folder):
+            if not name.startswith(unique + ","):
                 continue
-            file = Path(entry.path)
+            file = maildir / folder / name
             if file.stat().st_size == len(text) and file.read_bytes() == text:
                 _flush_file(file)
                 _flush(maildir / folder)
