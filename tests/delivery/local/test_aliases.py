@@ -29,7 +29,7 @@ def address(text: str, *, is_final: bool = False) -> Target:
         ("|/usr/bin/procmail -f- (x)", [Target(Kind.COMMAND, "/usr/bin/procmail -f- (x)")]),
         ('"|IFS=\' \' && x || exit 75"', [Target(Kind.COMMAND, "IFS=' ' && x || exit 75")]),
         ('"|echo \\"x\\""', [Target(Kind.COMMAND, 'echo "x"')]),
-        ("/var/log/mail, /home/u/Maildir/", [Target(Kind.FILE, "/var/log/mail"), Target(Kind.FILE, "/home/u/Maildir/")]),
+        ("/var/mail/x, /home/u/M/", [Target(Kind.FILE, "/var/mail/x"), Target(Kind.FILE, "/home/u/M/")]),
         (":include:/etc/list", [Target(Kind.INCLUDE, "/etc/list")]),
         (':Include: "/etc/my list"', [Target(Kind.INCLUDE, "/etc/my list")]),
         ("a, a, a", [address("a")]),
