@@ -147,10 +147,8 @@ class MailboxProcess(ProcessMain):
         self._configure(configuration)
 
     async def drain(self) -> None:
-        """Sessions hear BYE between two commands; deliveries under way are finished."""
+        """Sessions hear BYE between two commands; deliveries under way are finished. login is told to answer itself."""
         self._stopping = True
-        for server in self._servers:
-            server.close()
         for session in list(self._sessions):
             session.shutdown("Server shutting down.")
         if self._sessions:
