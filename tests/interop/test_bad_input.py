@@ -16,16 +16,9 @@ from tests.interop.world import World
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+def world_settings() -> tuple[str, ...]:
     """Loopback counts as a stranger for the connection limit, and a silent client loses patience soon."""
-    system = World(
-        tmp_path_factory.mktemp("world"),
-        "smtpd_client_event_limit_exceptions=",
-        "smtpd_timeout=3s",
-        "smtpd_error_sleep_time=0s",
-    )
-    yield system
-    system.close()
+    return ("smtpd_client_event_limit_exceptions=", "smtpd_timeout=3s", "smtpd_error_sleep_time=0s")
 
 
 @pytest.fixture(autouse=True)
@@ -40,12 +33,11 @@ def _others_are_undisturbed(world: World) -> Iterator[None]:
         return False
 
     world.wait_until(accepted, "an ordinary client to be served")
-    world.wait_for_message(subject)
+    world.wait_for_subject(subject)
 
 
 def address(world: World, name: str = "smtp") -> tuple[str, int]:
-    host, port = world.endpoint(name)
-    return host, int(port)
+    return world.endpoint(name)
 
 
 class Raw:
@@ -97,11 +89,11 @@ def test_an_over_long_command_line_is_refused_and_the_session_goes_on(raw: Raw) 
 
 
 def test_an_endless_line_does_not_fill_the_memory(world: World, raw: Raw) -> None:
-    before = memory_mb(world.facts["pid"])["private"]
+    before = memory_mb(world.pid)["private"]
     with contextlib.suppress(OSError):
         for _ in range(64):
             raw.send(b"A" * 1_000_000)
-    assert memory_mb(world.facts["pid"])["private"] - before < 30
+    assert memory_mb(world.pid)["private"] - before < 30
 
 
 def test_nul_in_a_command_is_a_syntax_error(raw: Raw) -> None:
@@ -169,7 +161,7 @@ def test_a_message_over_the_limit_is_refused_before_and_after_data(world: World,
 
 
 def test_a_thousand_connections_from_one_address_do_not_shut_out_the_rest(world: World) -> None:
-    before = memory_mb(world.facts["pid"])["private"]
+    before = memory_mb(world.pid)["private"]
     sockets: list[socket.socket] = []
     answers = []
     try:
@@ -186,7 +178,7 @@ def test_a_thousand_connections_from_one_address_do_not_shut_out_the_rest(world:
         refused = sum(answer.startswith(b"421 4.7.0 ") for answer in answers)
         assert served <= 100  # smtpd_client_connection_count_limit is 50; silent ones time out and make room
         assert refused >= 900 - (1000 - len(answers))
-        assert memory_mb(world.facts["pid"])["private"] - before < 60
+        assert memory_mb(world.pid)["private"] - before < 60
         with world.imap() as client:  # another service does not notice
             client.select("INBOX")
     finally:
@@ -197,14 +189,14 @@ def test_a_thousand_connections_from_one_address_do_not_shut_out_the_rest(world:
 
 
 def test_a_thousand_silent_imap_connections_leave_room_for_a_login(world: World) -> None:
-    before = memory_mb(world.facts["pid"])["private"]
+    before = memory_mb(world.pid)["private"]
     sockets = []
     try:
         for _ in range(1000):
             sockets.append(socket.create_connection(address(world, "imap"), timeout=15))
         with world.imap() as client:
             assert client.select("INBOX")[0] == "OK"
-        assert memory_mb(world.facts["pid"])["private"] - before < 60
+        assert memory_mb(world.pid)["private"] - before < 60
     finally:
         for sock in sockets:
             sock.close()

@@ -20,9 +20,9 @@ def letter(world: World) -> str:
     """One message in the inbox, named by its subject."""
     subject = f"letter {time.monotonic_ns()}"
     host, port = world.endpoint("smtp")
-    with smtplib.SMTP(host, int(port), timeout=20) as client:
+    with smtplib.SMTP(host, port, timeout=20) as client:
         client.sendmail("s@example.org", [world.user], f"Subject: {subject}\r\n\r\nhello reader\r\n")
-    world.wait_for_message(subject)
+    world.wait_for_subject(subject)
     return subject
 
 
@@ -50,7 +50,7 @@ def test_imap_announces_new_mail_while_idle(world: World) -> None:
         client.send(b"i1 IDLE\r\n")
         assert client.readline().startswith(b"+ ")
         host, port = world.endpoint("smtp")
-        with smtplib.SMTP(host, int(port), timeout=20) as sender:
+        with smtplib.SMTP(host, port, timeout=20) as sender:
             sender.sendmail("s@example.org", [world.user], b"Subject: wake up\r\n\r\nhi\r\n")
         client.sock.settimeout(10)
         lines = []
@@ -64,7 +64,7 @@ def test_imap_announces_new_mail_while_idle(world: World) -> None:
 def test_imap_over_tls_with_a_verified_certificate(world: World) -> None:
     host, port = world.endpoint("imaps")
     context = ssl.create_default_context(cafile=world.ca_file)
-    with imaplib.IMAP4_SSL(host, int(port), ssl_context=context, timeout=20) as client:
+    with imaplib.IMAP4_SSL(host, port, ssl_context=context, timeout=20) as client:
         assert client.login(world.user, world.password)[0] == "OK"
         status, _ = client.append("INBOX", None, None, b"Subject: appended\r\n\r\n" + b"x" * 300_000 + b"\r\n")
         assert status == "OK"
@@ -77,14 +77,14 @@ def test_imap_over_tls_with_a_verified_certificate(world: World) -> None:
 def test_starttls_on_imap(world: World) -> None:
     host, port = world.endpoint("imap")
     context = ssl.create_default_context(cafile=world.ca_file)
-    with imaplib.IMAP4(host, int(port), timeout=20) as client:
+    with imaplib.IMAP4(host, port, timeout=20) as client:
         client.starttls(context)
         assert client.login(world.user, world.password)[0] == "OK"
 
 
 def test_poplib_lists_reads_and_deletes(world: World, letter: str) -> None:
     host, port = world.endpoint("pop3")
-    client = poplib.POP3(host, int(port), timeout=20)
+    client = poplib.POP3(host, port, timeout=20)
     client.stls(ssl.create_default_context(cafile=world.ca_file))
     client.user(world.user)
     client.pass_(world.password)
@@ -95,7 +95,7 @@ def test_poplib_lists_reads_and_deletes(world: World, letter: str) -> None:
     assert b"hello reader" in client.retr(numbers[0])[1]
     client.dele(numbers[0])
     client.quit()
-    again = poplib.POP3(host, int(port), timeout=20)
+    again = poplib.POP3(host, port, timeout=20)
     again.user(world.user)
     again.pass_(world.password)
     assert uidl not in b" ".join(again.uidl()[1])
@@ -138,7 +138,7 @@ def test_mbsync_mirrors_both_ways(world: World, letter: str, tmp_path: Path) -> 
     ours = tmp_path / "mail/INBOX/cur/1.local.host:2,S"
     ours.write_bytes(b"Subject: from mbsync\n\npushed\n")
     world.run("mbsync", "-c", configuration, "c")
-    assert b"pushed" in world.wait_for_message("from mbsync")
+    assert b"pushed" in world.wait_for_subject("from mbsync")
     world.run("mbsync", "-c", configuration, "c")  # a third run finds nothing to do and does not complain
 
 
@@ -184,11 +184,11 @@ def test_fetchmail_collects_by_pop3(world: World, letter: str, tmp_path: Path) -
 def test_non_ascii_content_reads_back_octet_for_octet_by_pop3(world: World) -> None:
     content = messages.gb18030().replace(b"Subject: ", b"X-Case: pop-gb\r\nSubject: ", 1)
     host, port = world.endpoint("smtp")
-    with smtplib.SMTP(host, int(port), timeout=20) as client:
+    with smtplib.SMTP(host, port, timeout=20) as client:
         client.sendmail("s@example.org", [world.user], content, mail_options=["BODY=8BITMIME"])
     world.wait_for_text("X-Case: pop-gb")
     host, port = world.endpoint("pop3")
-    reader = poplib.POP3(host, int(port), timeout=20)
+    reader = poplib.POP3(host, port, timeout=20)
     reader.user(world.user)
     reader.pass_(world.password)
     count, _ = reader.stat()

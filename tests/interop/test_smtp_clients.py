@@ -31,7 +31,7 @@ def test_swaks_sends_with_tls_and_password(world: World) -> None:
         *("--from", world.user, "--to", world.user, "--header", "Subject: by swaks", "--body", "from swaks"),
     )
     assert "250 2.0.0 Ok: queued as" in done.stdout
-    assert b"from swaks" in world.wait_for_message("by swaks")
+    assert b"from swaks" in world.wait_for_subject("by swaks")
 
 
 def test_swaks_sends_with_implicit_tls_and_auth_login(world: World) -> None:
@@ -42,7 +42,7 @@ def test_swaks_sends_with_implicit_tls_and_auth_login(world: World) -> None:
         *("--auth-user", world.user, "--auth-password", world.password),
         *("--from", world.user, "--to", world.user, "--header", "Subject: smtps by swaks"),
     )
-    world.wait_for_message("smtps by swaks")
+    world.wait_for_subject("smtps by swaks")
 
 
 def test_swaks_delivers_by_lmtp(world: World) -> None:
@@ -52,12 +52,12 @@ def test_swaks_delivers_by_lmtp(world: World) -> None:
         *("--protocol", "LMTP", "--server", host, "--port", port, "--from", "s@example.org", "--to", world.user),
         *("--header", "Subject: lmtp by swaks"),
     )
-    world.wait_for_message("lmtp by swaks", within_s=0.5)  # LMTP answers after final delivery
+    world.wait_for_subject("lmtp by swaks", within_s=0.5)  # LMTP answers after final delivery
 
 
 def test_lmtp_refuses_each_unknown_recipient_by_itself(world: World) -> None:
     host, port = world.endpoint("lmtp")
-    with smtplib.LMTP(host, int(port), timeout=20) as client:
+    with smtplib.LMTP(host, port, timeout=20) as client:
         refused = client.sendmail("s@example.org", [world.user, "nobody@example.test"], messages.dots())
     assert list(refused) == ["nobody@example.test"]
     assert refused["nobody@example.test"][0] == 550
@@ -67,7 +67,7 @@ def test_lmtp_refuses_each_unknown_recipient_by_itself(world: World) -> None:
 def test_every_octet_survives_smtplib(world: World, name: str) -> None:
     content = messages.ALL[name]().replace(b"Subject: ", b"X-Case: " + name.encode() + b"\r\nSubject: ", 1)
     host, port = world.endpoint("smtp")
-    with smtplib.SMTP(host, int(port), timeout=20) as client:
+    with smtplib.SMTP(host, port, timeout=20) as client:
         client.sendmail("s@example.org", [world.user], content, mail_options=["BODY=8BITMIME"])
     stored = world.wait_for_text(f"X-Case: {name}")
     assert messages.body(stored) == messages.body(content)
@@ -101,12 +101,12 @@ def test_msmtp_sends_over_verified_starttls(world: World, tmp_path: Path) -> Non
 
 def test_sendmail_command_delivers_and_adds_what_is_missing(world: World) -> None:
     subprocess.run(
-        [world.command("sendmail"), "-C", world.configuration, "-oi", "-f", "s@example.org", world.user],
+        [world.program("sendmail"), "-C", world.configuration, "-oi", "-f", "s@example.org", world.user],
         input=b"Subject: by sendmail\n\n.\nnot the end\n",
         check=True,
         timeout=30,
     )
-    stored = world.wait_for_message("by sendmail")
+    stored = world.wait_for_subject("by sendmail")
     assert stored.replace(b"\r\n", b"\n").endswith(b"\n\n.\nnot the end\n")
     for field in (b"Received: ", b"Message-I", b"Date: ", b"From: "):
         assert b"\n" + field in stored.replace(b"Message-ID", b"Message-I").replace(b"Message-Id", b"Message-I")
@@ -114,20 +114,20 @@ def test_sendmail_command_delivers_and_adds_what_is_missing(world: World) -> Non
 
 def test_sendmail_t_takes_recipients_from_the_header_and_hides_bcc(world: World) -> None:
     subprocess.run(
-        [world.command("sendmail"), "-C", world.configuration, "-t", "-i"],
+        [world.program("sendmail"), "-C", world.configuration, "-t", "-i"],
         input=f"From: s@example.org\nTo: {world.user}\nBcc: {world.other}\nSubject: by header\n\nhi\n".encode(),
         check=True,
         timeout=30,
     )
-    assert b"Bcc" not in world.wait_for_message("by header")
-    assert b"Bcc" not in world.wait_for_message("by header", user=world.other)
+    assert b"Bcc" not in world.wait_for_subject("by header")
+    assert b"Bcc" not in world.wait_for_subject("by header", user=world.other)
 
 
 def test_submission_without_password_is_refused(world: World) -> None:
     host, port = world.endpoint("submission")
     context = ssl.create_default_context(cafile=world.ca_file)
     context.check_hostname = False
-    with smtplib.SMTP(host, int(port), timeout=20) as client:
+    with smtplib.SMTP(host, port, timeout=20) as client:
         client.starttls(context=context)
         client.ehlo()
         with pytest.raises(smtplib.SMTPAuthenticationError) as wrong:
@@ -138,7 +138,7 @@ def test_submission_without_password_is_refused(world: World) -> None:
 
 def test_unknown_recipients_are_refused_during_rcpt(world: World) -> None:
     host, port = world.endpoint("smtp")
-    with smtplib.SMTP(host, int(port), timeout=20) as client:
+    with smtplib.SMTP(host, port, timeout=20) as client:
         client.helo("client.example")
         client.mail("s@example.org")
         code, text = client.rcpt("nobody@example.test")
@@ -149,12 +149,12 @@ def test_unknown_recipients_are_refused_during_rcpt(world: World) -> None:
 def test_a_user_that_was_just_added_gets_mail_at_once(world: World) -> None:
     name = "newcomer@example.test"
     subprocess.run(
-        [world.command("posthouse"), "-c", world.configuration, "user", "add", name, "--password-file", "-"],
+        [world.program("posthouse"), "-c", world.configuration, "user", "add", name, "--password-file", "-"],
         input=b"secret\n",
         check=True,
         timeout=30,
     )
     host, port = world.endpoint("smtp")
-    with smtplib.SMTP(host, int(port), timeout=20) as client:
+    with smtplib.SMTP(host, port, timeout=20) as client:
         client.sendmail("s@example.org", [name], b"Subject: welcome\r\n\r\nhi\r\n")
-    world.wait_for_message("welcome", user=name)
+    world.wait_for_subject("welcome", user=name)
