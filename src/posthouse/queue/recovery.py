@@ -113,11 +113,7 @@ def recover(spool: Spool, report: Report) -> Recovered:
         for number in segment_numbers(spool.deferred):
             replay(Area.DEFERRED, number, start=0, known_end=0)
     numbers = segment_numbers(spool.journal)
-    ends = _known_ends(spool, numbers)
-    previous_end = 0
-    for number in numbers:
-        if number >= segment_of(start):
-            previous_end = replay(Area.JOURNAL, number, start=start, known_end=ends.get(number, 0))
+    previous_end = _replay_all(spool, numbers, start, replay)
     recovered = Recovered(
         state=state,
         index=index,
@@ -129,6 +125,21 @@ def recover(spool: Spool, report: Report) -> Recovered:
     state.clean = False
     _find_garbage(spool, recovered, numbers)
     return recovered
+
+
+def _replay_all(spool: Spool, numbers: list[int], start: int, replay: "_Replay") -> int:
+    """All segments from position `start` on; returns where the last one ends."""
+    ends = _known_ends(spool, numbers)
+    end = 0
+    for number in numbers:
+        if number >= segment_of(start):
+            end = replay(Area.JOURNAL, number, start=start, known_end=ends.get(number, 0))
+    return end
+
+
+def replay_journal(spool: Spool, state: QueueState, start: int, report: Report) -> None:
+    """Apply what the index does not know, without changing a file."""
+    _replay_all(spool, segment_numbers(spool.journal), start, _Replay(spool, state, 0.0, report, is_repairing=False))
 
 
 def _known_ends(spool: Spool, numbers: list[int]) -> dict[int, int]:
@@ -149,6 +160,7 @@ class _Replay:
     state: QueueState
     now_s: float
     report: Report
+    is_repairing: bool = True
 
     def __call__(self, area: Area, number: int, *, start: int, known_end: int) -> int:
         """Apply the frames of one segment from position `start` on; returns where its valid frames end."""
@@ -157,7 +169,8 @@ class _Replay:
         try:
             reader = SegmentReader(path)
         except BadHeader as error:
-            _bad_segment(spool, path, str(error), report)
+            if self.is_repairing:
+                _bad_segment(spool, path, str(error), report)
             return 0
         except OSError as error:
             report(Level.ERROR, f"{path}: {error.strerror}: this segment is left out")
@@ -165,6 +178,8 @@ class _Replay:
         offset = start & 0xFFFFFFFF if segment_of(start) == number else 0
         for item in reader.frames(known_end, max(offset, HEADER_OCTETS)):
             if isinstance(item, Damage):
+                if not self.is_repairing:
+                    continue
                 target = _set_aside_octets(spool, path, item.start, reader.data[item.start : item.end])
                 report(
                     Level.ERROR,
@@ -177,7 +192,7 @@ class _Replay:
                 lsn, end = 0, 0
             state.apply(item.records, lsn, end, Place(area, number, item.content_offset), self.now_s)
         tail = reader.torn_tail() if not known_end else b""
-        if tail and area is Area.JOURNAL:
+        if tail and area is Area.JOURNAL and self.is_repairing:
             target = _set_aside_octets(spool, path, reader.end, tail)
             report(
                 Level.INFO,
