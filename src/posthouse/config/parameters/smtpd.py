@@ -464,6 +464,26 @@ PLAINTEXT_REJECT_CODE: Final = declare(
         "plaintext_reject_code", integer, "450", "The reply code of reject_plaintext_session.", minimum=400, maximum=599
     )
 )
+MULTI_RECIPIENT_BOUNCE_REJECT_CODE: Final = declare(
+    Param(
+        "multi_recipient_bounce_reject_code",
+        integer,
+        "550",
+        "The reply code of reject_multi_recipient_bounce.",
+        minimum=400,
+        maximum=599,
+    )
+)
+UNKNOWN_CLIENT_REJECT_CODE: Final = declare(
+    Param(
+        "unknown_client_reject_code",
+        integer,
+        "450",
+        "The reply code of reject_unknown_client_hostname and reject_unknown_reverse_client_hostname.",
+        minimum=400,
+        maximum=599,
+    )
+)
 UNKNOWN_LOCAL_RECIPIENT_REJECT_CODE: Final = declare(
     Param(
         "unknown_local_recipient_reject_code",
