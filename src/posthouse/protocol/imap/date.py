@@ -44,17 +44,25 @@ def parse_date_time(text: bytes) -> float:
         raise BadArguments("Invalid internal date.") from error
 
 
+_days: dict[int, bytes] = {}
+_MAX_DAYS: Final = 20_000
+"""Days whose texts are kept: fifty years of mail."""
+
+
 def format_date_time(seconds: float) -> bytes:
     """INTERNALDATE, quoted. In UTC: the zone of the machine says nothing about the message."""
-    moment = datetime.fromtimestamp(min(max(seconds, _MINIMUM_S), _MAXIMUM_S), UTC)
-    return b'"%02d-%b-%04d %02d:%02d:%02d +0000"' % (
-        moment.day,
-        _MONTHS[moment.month - 1],
-        moment.year,
-        moment.hour,
-        moment.minute,
-        moment.second,
-    )
+    day, second = divmod(int(min(max(seconds, _MINIMUM_S), _MAXIMUM_S)), 86400)
+    minute, second = divmod(second, 60)
+    hour, minute = divmod(minute, 60)
+    return b'%b %02d:%02d:%02d +0000"' % (_days.get(day) or _format_day(day), hour, minute, second)
+
+
+def _format_day(day: int) -> bytes:
+    moment = datetime.fromtimestamp(day * 86400, UTC)
+    if len(_days) >= _MAX_DAYS:
+        _days.clear()
+    _days[day] = text = b'"%02d-%b-%04d' % (moment.day, _MONTHS[moment.month - 1], moment.year)
+    return text
 
 
 def day_of(seconds: float) -> date:
