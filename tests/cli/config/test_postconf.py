@@ -5,6 +5,7 @@ import io
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -60,57 +61,73 @@ def configuration(path: Path) -> Path:
     return path
 
 
-@needs_postfix
-@pytest.mark.foreign
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ("-n", "mydestination", "relayhost"),
-        ("-nf", "smtpd_relay_restrictions"),
-        ("-x", "mydestination"),
-        ("-h", "mydestination"),
-        ("-hx", "mydomain"),
-        ("-H", "mydestination", "mynetworks"),
-        ("mail_spool_directory", "recipient_delimiter"),
-        ("-o", "recipient_delimiter=-", "recipient_delimiter"),
-        ("-M",),
-        ("-M", "relay/unix"),
-        ("-Mf", "relay"),
-        ("-F", "smtp/inet"),
-        ("-F", "smtp/inet/command"),
-        ("-P",),
-        ("-P", "relay/unix/syslog_name"),
-    ],
-)
-def test_it_prints_what_postfix_prints(directory: Path, arguments: tuple[str, ...]) -> None:
-    expected = theirs(directory, *arguments)
-    assert expected.stdout
-    assert ours(directory, *arguments).stdout == expected.stdout
+PRINTING: list[tuple[str, ...]] = [
+    ("-n", "mydestination", "relayhost"),
+    ("-nf", "smtpd_relay_restrictions"),
+    ("-x", "mydestination"),
+    ("-h", "mydestination"),
+    ("-hx", "mydomain"),
+    ("-H", "mydestination", "mynetworks"),
+    ("mail_spool_directory", "recipient_delimiter"),
+    ("-o", "recipient_delimiter=-", "recipient_delimiter"),
+    ("-M",),
+    ("-M", "relay/unix"),
+    ("-Mf", "relay"),
+    ("-F", "smtp/inet"),
+    ("-F", "smtp/inet/command"),
+    ("-P",),
+    ("-P", "relay/unix/syslog_name"),
+]
+CHANGING: list[tuple[str, ...]] = [
+    ("-e", "myhostname = other.example.org", "relayhost = [smart.example.org]"),
+    ("message_size_limit=1",),
+    ("-#", "mynetworks"),
+    ("-X", "mydestination", "relayhost"),
+    ("-M", "smtps/inet=smtps inet n - y - - smtpd -o smtpd_tls_wrappermode=yes -o { mynetworks = a b }"),
+    ("-Me", "smtp/inet=smtp inet n - y - - smtpd"),
+    ("-M#", "relay/unix"),
+    ("-MX", "maildrop/unix"),
+    ("-P", "smtp/inet/smtpd_tls_security_level=encrypt"),
+    ("-PX", "relay/unix/syslog_name"),
+]
+
+
+@pytest.fixture(scope="module")
+def foreign(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, ...], tuple[str, str, str]]:
+    """What Postfix prints and what files it leaves, by arguments. All at once: it may wait seconds for DNS."""
+    base = tmp_path_factory.mktemp("theirs")
+
+    def run(case: tuple[int, tuple[str, ...]]) -> tuple[str, str, str]:
+        directory = configuration(base / str(case[0]))
+        result = theirs(directory, *case[1])
+        assert result.returncode == 0, result.stderr
+        return result.stdout, (directory / "main.cf").read_text(), (directory / "master.cf").read_text()
+
+    cases = [*PRINTING, *CHANGING]
+    with ThreadPoolExecutor(len(cases)) as pool:
+        return dict(zip(cases, pool.map(run, enumerate(cases)), strict=True))
 
 
 @needs_postfix
 @pytest.mark.foreign
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ("-e", "myhostname = other.example.org", "relayhost = [smart.example.org]"),
-        ("message_size_limit=1",),
-        ("-#", "mynetworks"),
-        ("-X", "mydestination", "relayhost"),
-        ("-M", "smtps/inet=smtps inet n - y - - smtpd -o smtpd_tls_wrappermode=yes -o { mynetworks = a b }"),
-        ("-Me", "smtp/inet=smtp inet n - y - - smtpd"),
-        ("-M#", "relay/unix"),
-        ("-MX", "maildrop/unix"),
-        ("-P", "smtp/inet/smtpd_tls_security_level=encrypt"),
-        ("-PX", "relay/unix/syslog_name"),
-    ],
-)
-def test_it_changes_files_as_postfix_does(tmp_path: Path, arguments: tuple[str, ...]) -> None:
-    mine, other = configuration(tmp_path / "ours"), configuration(tmp_path / "theirs")
-    assert theirs(other, *arguments).returncode == 0
-    assert ours(mine, *arguments).returncode == 0
-    for name in ("main.cf", "master.cf"):
-        assert (mine / name).read_text() == (other / name).read_text()
+@pytest.mark.parametrize("arguments", PRINTING)
+def test_it_prints_what_postfix_prints(
+    directory: Path, foreign: dict[tuple[str, ...], tuple[str, str, str]], arguments: tuple[str, ...]
+) -> None:
+    expected = foreign[arguments][0]
+    assert expected
+    assert ours(directory, *arguments).stdout == expected
+
+
+@needs_postfix
+@pytest.mark.foreign
+@pytest.mark.parametrize("arguments", CHANGING)
+def test_it_changes_files_as_postfix_does(
+    directory: Path, foreign: dict[tuple[str, ...], tuple[str, str, str]], arguments: tuple[str, ...]
+) -> None:
+    assert ours(directory, *arguments).returncode == 0
+    assert (directory / "main.cf").read_text() == foreign[arguments][1]
+    assert (directory / "master.cf").read_text() == foreign[arguments][2]
 
 
 def test_a_field_of_an_entry_can_be_changed(directory: Path) -> None:
