@@ -144,8 +144,10 @@ class State(enum.Enum):
 class LoginCore(Protocol):
     """What the login service needs of a core."""
 
-    tag: str
-    """Of the command that logs in; mailbox answers it. "" for POP3."""
+    @property
+    def tag(self) -> str:
+        """Of the command that logs in; mailbox answers it. "" for POP3."""
+        ...
 
     @property
     def buffered(self) -> int: ...

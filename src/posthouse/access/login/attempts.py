@@ -4,18 +4,17 @@ from posthouse.protocol.login import Refusal, Slip
 
 
 class Attempts:
-    """`since_s` is when the exchange that is under way began, or when the connection did."""
+    """`last` is how the last attempt ended, None while it lasts; `rights` counts right passwords."""
 
-    __slots__ = ("count", "is_aborted", "last", "mechanism", "rights", "since_s", "user")
+    __slots__ = ("count", "is_aborted", "last", "mechanism", "rights", "user")
 
-    def __init__(self, now_s: float) -> None:
+    def __init__(self) -> None:
         self.count = 0
         self.rights = 0
         self.user = ""
         self.mechanism = ""
         self.last: Slip | Refusal | None = None
         self.is_aborted = False
-        self.since_s = now_s
 
     def begin(self, mechanism: str, user: str) -> None:
         self.count += 1
@@ -24,9 +23,8 @@ class Attempts:
         self.is_aborted = False
         self.last = None
 
-    def detail(self, now_s: float, *, opened_s: float, is_asking: bool, in_exchange: bool) -> str:
-        """In the order in which Dovecot looks (client_get_extra_disconnect_reason)."""
-        elapsed = int(now_s - opened_s)
+    def detail(self, elapsed: int, *, is_asking: bool, in_exchange: bool) -> str:
+        """In the order in which Dovecot looks (client_get_extra_disconnect_reason); `elapsed` seconds since it came."""
         if self.count == 0:
             return f"no auth attempts in {elapsed} secs"
         if self.last is Slip.DISABLED_PLAINTEXT:

@@ -10,6 +10,7 @@ import functools
 import os
 import socket
 import ssl
+from collections.abc import Sequence
 from typing import Any, Final, cast
 
 from posthouse.access.login.attempts import Attempts
@@ -64,6 +65,7 @@ class LoginConnection(asyncio.Protocol):
         "_core",
         "_door",
         "_exchange",
+        "_handshake",
         "_is_blocked",
         "_is_paused",
         "_is_secured",
@@ -93,37 +95,56 @@ class LoginConnection(asyncio.Protocol):
         self._user = ""
         self._ticket = b""
         self._relay: Relay | None = None
+        self._handshake: asyncio.Task[None] | None = None
 
     # ── asyncio's callbacks ──
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports are asyncio's in everything but name.
         self._transport = transport = cast(asyncio.Transport, transport)
+        if self._phase is Phase.HANDSHAKE:
+            self._is_tls = True
+            self._handshake = None
+            self._phase = Phase.OPEN
+            transport.write(self._core.greeting())
+            return
         peer, own = transport.get_extra_info("peername"), transport.get_extra_info("sockname")
         if not peer or not own:
             # Already gone.
             transport.abort()
             return
+        self._open(peer, own)
+        self._phase = Phase.OPEN
+        self._door.admit(self)
+        transport.write(self._core.greeting())
+
+    def accept_tls(self, sock: socket.socket) -> None:
+        """A connection on which TLS comes first: it counts from now on, `connection_made` comes after the handshake."""
+        try:
+            self._open(sock.getpeername(), sock.getsockname())
+        except OSError:
+            sock.close()
+            return
+        if self._listener.tls is None:
+            sock.close()
+            self._say_over("No TLS certificate")
+            return
+        self._phase = Phase.HANDSHAKE
+        self._handshake = self._door.run(self._handshake_first(sock, self._listener.tls))
+        self._door.admit(self)
+
+    def _open(self, peer: Sequence[Any], own: Sequence[Any]) -> None:
         self._remote, self._local = _address(peer[0]), _address(own[0])
+        listener, clock = self._listener, self._door.clock
         # As Dovecot: a connection from this very machine crosses no wire.
-        self._is_secured = self._remote == self._local or self._listener.is_trusted(self._remote)
-        clock = self._door.clock
+        self._is_secured = self._remote == self._local or listener.is_trusted(self._remote)
         self._session = session_id(clock.now(), self._remote, peer[1])
         self._opened_s = clock.monotonic()
-        self.deadline_s = self._opened_s + self._listener.timeout_s
-        self._attempts = Attempts(self._opened_s)
-        listener = self._listener
+        self.deadline_s = self._opened_s + listener.timeout_s
+        self._attempts = Attempts()
         self._core = listener.make_core(
             listener.options, is_tls=listener.implicit_tls, is_secured=self._is_secured or listener.implicit_tls
         )
-        self._phase = Phase.OPEN
-        self._door.admit(self)
-        if listener.implicit_tls and listener.tls is None:
-            self._over("No TLS certificate")
-        elif listener.implicit_tls:
-            self._start_tls()
-        else:
-            transport.write(self._core.greeting())
 
     def data_received(self, data: bytes) -> None:
         if self._relay is not None:
@@ -365,44 +386,55 @@ class LoginConnection(asyncio.Protocol):
     # ── TLS ──
 
     def _start_tls(self) -> None:
+        """STARTTLS: nothing more is read before the handshake; the client waits for our answer, which is not yet
+        written."""
+        assert self._listener.tls is not None
         self._phase = Phase.HANDSHAKE
         self._transport.pause_reading()
-        self._door.run(self._negotiate())
+        self._handshake = self._door.run(self._handshake_now(self._listener.tls))
 
-    async def _negotiate(self) -> None:
-        assert self._listener.tls is not None
-        loop = asyncio.get_running_loop()
+    async def _handshake_first(self, sock: socket.socket, context: ssl.SSLContext) -> None:
         try:
-            transport = await loop.start_tls(
+            await asyncio.get_running_loop().connect_accepted_socket(
+                lambda: self,
+                sock,
+                ssl=context,
+                ssl_handshake_timeout=self._listener.handshake_timeout_s,
+                ssl_shutdown_timeout=LINGER_S,
+            )
+        except OSError as error:
+            # ssl.SSLError, TimeoutError and ConnectionError are OSErrors.
+            self._handshake_failed(error)
+
+    async def _handshake_now(self, context: ssl.SSLContext) -> None:
+        try:
+            transport = await asyncio.get_running_loop().start_tls(
                 self._transport,
                 self,
-                self._listener.tls,
+                context,
                 server_side=True,
                 ssl_handshake_timeout=self._listener.handshake_timeout_s,
                 ssl_shutdown_timeout=LINGER_S,
             )
-        except (OSError, ssl.SSLError) as error:
-            # TimeoutError and ConnectionError are OSErrors.
+        except OSError as error:
             self._handshake_failed(error)
+            self._transport.abort()
             return
-        if self._phase is not Phase.HANDSHAKE or transport is None:
-            if transport is not None:
-                transport.abort()
+        if transport is None or self._phase is not Phase.HANDSHAKE:
+            self._transport.abort()
             return
         self._transport = transport
         self._is_tls = True
+        self._handshake = None
         self._phase = Phase.OPEN
-        if self._listener.implicit_tls:
-            transport.write(self._core.greeting())
-        else:
-            self._core.tls_started()
+        self._core.tls_started()
         self._pump()
 
-    def _handshake_failed(self, error: OSError | ssl.SSLError) -> None:
+    def _handshake_failed(self, error: OSError) -> None:
+        self._handshake = None
         if self._phase is Phase.HANDSHAKE:
             words = getattr(error, "reason", None) or error.strerror or type(error).__name__
-            self._over(f"Connection closed: SSL_accept() failed: {words}")
-        self._transport.abort()
+            self._say_over(f"Connection closed: SSL_accept() failed: {words}")
 
     # ── reading, and the end ──
 
@@ -444,15 +476,22 @@ class LoginConnection(asyncio.Protocol):
 
     def _over(self, reason: str) -> None:
         """Log it, and let go of the connection."""
-        now_s = self._door.clock.monotonic()
+        handshake, self._handshake = self._handshake, None
+        self._say_over(reason)
+        if handshake is not None:
+            # Whatever transport there is goes with it.
+            handshake.cancel()
+            return
+        self._transport.close()
+        if self._is_tls or self._transport.get_write_buffer_size():
+            asyncio.get_running_loop().call_later(LINGER_S, self._transport.abort)
+
+    def _say_over(self, reason: str) -> None:
         detail = self._attempts.detail(
-            now_s,
-            opened_s=self._opened_s,
+            int(self._door.clock.monotonic() - self._opened_s),
             is_asking=self._phase in (Phase.ASKING, Phase.HANDING),
             in_exchange=self._phase is Phase.EXCHANGE,
         )
-        if self._phase is Phase.EXCHANGE:
-            self._cancel_exchange()
         line = DISCONNECTED[self._listener.protocol](
             self._attempts.user,
             self._attempts.mechanism,
@@ -463,12 +502,11 @@ class LoginConnection(asyncio.Protocol):
             reason,
             detail,
         )
+        if self._phase is Phase.EXCHANGE:
+            self._cancel_exchange()
         self._phase = Phase.GONE
         self._door.forget(self)
         self._door.emit(line)
-        self._transport.close()
-        if self._is_tls or self._transport.get_write_buffer_size():
-            asyncio.get_running_loop().call_later(LINGER_S, self._transport.abort)
 
 
 def _refusal(failure: AuthFailure) -> Refusal:

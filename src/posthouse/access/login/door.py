@@ -6,7 +6,7 @@ import binascii
 import ipaddress
 import ssl
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -140,10 +140,16 @@ class Door:
         mailbox = self._mailboxes[worker_of(user, len(self._mailboxes))]
         return _ask(mailbox, request, (descriptor,))
 
-    def run(self, work: Any) -> None:
+    def run(self, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
         task = asyncio.get_running_loop().create_task(work)
         self.tasks.add(task)
-        task.add_done_callback(self.tasks.discard)
+        task.add_done_callback(self._finished)
+        return task
+
+    def _finished(self, task: "asyncio.Task[None]") -> None:
+        self.tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self.report("in a login connection", error)
 
 
 def _ask(peer: Peer, request: Request, descriptors: tuple[int, ...]) -> "asyncio.Future[Any]":
