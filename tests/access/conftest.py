@@ -2,11 +2,16 @@
 
 import asyncio
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from posthouse.store.flush import Volumes
 from posthouse.store.interface import Store
+from posthouse.store.maildir.environment import Environment
+from posthouse.store.maildir.location import MailLocation
+from posthouse.store.maildir.store import MaildirStore
 from posthouse.store.memory import MemoryStore
 from tests.access.wire import ImapWire, Pop3Wire
 
@@ -18,9 +23,17 @@ def loop() -> Iterator[asyncio.AbstractEventLoop]:
     loop.close()
 
 
-@pytest.fixture
-def store() -> MemoryStore:
-    return MemoryStore()
+@pytest.fixture(params=["memory", "maildir"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+    """Sessions must not care which it is."""
+    if request.param == "memory":
+        yield MemoryStore()
+        return
+    environment = Environment(Volumes(), watching=False)
+    store = MaildirStore(MailLocation(str(tmp_path / "Maildir")), environment)
+    yield store
+    store.close()
+    environment.close()
 
 
 @pytest.fixture
@@ -39,7 +52,7 @@ def imap(connect: Callable[..., ImapWire]) -> ImapWire:
 
 
 @pytest.fixture
-def selected(store: MemoryStore, connect: Callable[..., ImapWire]) -> ImapWire:
+def selected(store: Store, connect: Callable[..., ImapWire]) -> ImapWire:
     """A session that has selected INBOX with five messages: 1 is seen, 2 flagged, 3 deleted, 4 has a keyword."""
     fill(store)
     wire = connect()
@@ -48,7 +61,7 @@ def selected(store: MemoryStore, connect: Callable[..., ImapWire]) -> ImapWire:
 
 
 @pytest.fixture
-def pop3(loop: asyncio.AbstractEventLoop, store: MemoryStore) -> Callable[..., Pop3Wire]:
+def pop3(loop: asyncio.AbstractEventLoop, store: Store) -> Callable[..., Pop3Wire]:
     def make(**options: Any) -> Pop3Wire:
         return Pop3Wire(loop, store, **options)
 

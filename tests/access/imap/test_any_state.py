@@ -6,7 +6,7 @@ import pytest
 
 from posthouse.access.imap.commands import CAPABILITIES, COMMANDS
 from posthouse.access.imap.specification import State
-from posthouse.store.memory import MemoryStore
+from posthouse.store.interface import Store
 from tests.access.conftest import message
 from tests.access.wire import ImapWire
 
@@ -21,7 +21,7 @@ def test_capability_names_what_the_table_has(imap: ImapWire) -> None:
         assert (extension in CAPABILITIES) == (command in COMMANDS)
 
 
-def test_noop_tells_of_new_messages(imap: ImapWire, store: MemoryStore) -> None:
+def test_noop_tells_of_new_messages(imap: ImapWire, store: Store) -> None:
     assert imap.say("noop") == ["OK NOOP completed."]
     imap.say("SELECT INBOX")
     store.open("INBOX").append(message(1), frozenset(), None, None)

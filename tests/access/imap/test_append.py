@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from posthouse.store.interface import StorageFailed
+from posthouse.store.interface import StorageFailed, Store
 from posthouse.store.memory import MemoryStore
 from tests.access.conftest import message
 from tests.access.wire import ImapWire
@@ -17,7 +17,7 @@ def literal(content: bytes) -> bytes:
     return b"{%d+}\r\n%b" % (len(content), content)
 
 
-def test_a_message_is_appended_with_flags_and_date(imap: ImapWire, store: MemoryStore) -> None:
+def test_a_message_is_appended_with_flags_and_date(imap: ImapWire, store: Store) -> None:
     heard = imap.say(rb'APPEND INBOX (\Seen $Work) "01-Jan-2020 10:00:00 +0800" ' + literal(MESSAGE))
     inbox = store.open("INBOX")
     assert heard == [f"OK [APPENDUID {inbox.uid_validity} 1] Append completed."]
@@ -27,7 +27,7 @@ def test_a_message_is_appended_with_flags_and_date(imap: ImapWire, store: Memory
     assert inbox.content(row.uid) == MESSAGE
 
 
-def test_a_synchronising_literal_is_asked_for(imap: ImapWire, store: MemoryStore) -> None:
+def test_a_synchronising_literal_is_asked_for(imap: ImapWire, store: Store) -> None:
     assert imap.send(b"a APPEND INBOX {%d}\r\n" % len(MESSAGE)) == b"+ OK\r\n"
     assert imap.send(MESSAGE) == b""
     assert b"a OK [APPENDUID" in imap.send(b"\r\n")
@@ -49,7 +49,7 @@ def test_wrong_arguments_are_told_before_the_literal(imap: ImapWire) -> None:
     assert imap.say(b"APPEND INBOX " + literal(b""))[-1].startswith("NO ")
 
 
-def test_a_mailbox_name_may_be_a_literal_too(imap: ImapWire, store: MemoryStore) -> None:
+def test_a_mailbox_name_may_be_a_literal_too(imap: ImapWire, store: Store) -> None:
     assert imap.send(b"a APPEND {5}\r\n") == b"+ OK\r\n"
     assert imap.send(b"INBOX {3}\r\n") == b"+ OK\r\n"
     assert b"a OK [APPENDUID" in imap.send(b"abc\r\n")
@@ -66,7 +66,7 @@ def test_messages_over_the_limit_are_refused_without_reading_them_into_memory(im
     assert heard == b"a NO [TOOBIG] Message is too large.\r\nb OK NOOP completed.\r\n"
 
 
-def test_bare_line_feeds_become_line_ends(imap: ImapWire, store: MemoryStore) -> None:
+def test_bare_line_feeds_become_line_ends(imap: ImapWire, store: Store) -> None:
     imap.say(b"APPEND INBOX " + literal(b"Subject: x\n\nbody\r\nend\n"))
     assert store.open("INBOX").content(store.open("INBOX").rows()[0].uid) == b"Subject: x\r\n\r\nbody\r\nend\r\n"
 

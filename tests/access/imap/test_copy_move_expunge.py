@@ -1,17 +1,17 @@
 """COPY, MOVE, EXPUNGE, UID EXPUNGE and the numbers they tell."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
 
 from posthouse.core.identifiers import Uid
-from posthouse.store.interface import StorageFailed
-from posthouse.store.memory import MemoryMailbox, MemoryStore
+from posthouse.store.interface import StorageFailed, Store
 from tests.access.conftest import message
 from tests.access.wire import ImapWire
 
 
-def test_copy_tells_the_new_uids(selected: ImapWire, store: MemoryStore) -> None:
+def test_copy_tells_the_new_uids(selected: ImapWire, store: Store) -> None:
     selected.say("CREATE Foo")
     validity = store.open("Foo").uid_validity
     assert selected.say("COPY 2:3,5 Foo") == [f"OK [COPYUID {validity} 2:3,5 1:3] Copy completed."]
@@ -35,7 +35,7 @@ def test_a_missing_target_may_be_created(selected: ImapWire, command: str) -> No
     assert selected.say(f"{command} 1 none") == ["NO [TRYCREATE] Mailbox doesn't exist: none"]
 
 
-def test_move_tells_the_uids_before_the_expunges(selected: ImapWire, store: MemoryStore) -> None:
+def test_move_tells_the_uids_before_the_expunges(selected: ImapWire, store: Store) -> None:
     selected.say("CREATE Trash")
     validity = store.open("Trash").uid_validity
     assert selected.say("MOVE 2,4 Trash") == [
@@ -65,13 +65,13 @@ def test_expunge_removes_what_is_deleted(selected: ImapWire, connect: Callable[.
     assert other.say("NOOP") == ["* 5 EXPUNGE", "* 3 EXPUNGE", "* 1 EXPUNGE", "OK NOOP completed."]
 
 
-def test_uid_expunge_touches_only_what_is_named(selected: ImapWire, store: MemoryStore) -> None:
+def test_uid_expunge_touches_only_what_is_named(selected: ImapWire, store: Store) -> None:
     selected.say(r"STORE 1:* +FLAGS.SILENT (\Deleted)")
     assert selected.say("UID EXPUNGE 2:3,99")[:2] == ["* 3 EXPUNGE", "* 2 EXPUNGE"]
     assert [row.uid for row in store.open("INBOX").rows()] == [1, 4, 5]
 
 
-def test_copy_of_messages_that_vanished_copies_none(selected: ImapWire, store: MemoryStore) -> None:
+def test_copy_of_messages_that_vanished_copies_none(selected: ImapWire, store: Store) -> None:
     selected.say("CREATE Foo")
     store.open("INBOX").expunge([Uid(2)], None)
     assert selected.say("COPY 1:3 Foo")[-1] == ("NO [EXPUNGEISSUED] Some of the requested messages no longer exist.")
@@ -79,7 +79,7 @@ def test_copy_of_messages_that_vanished_copies_none(selected: ImapWire, store: M
 
 
 def test_a_copy_that_fails_half_way_leaves_nothing(
-    selected: ImapWire, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+    selected: ImapWire, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     inbox = store.open("INBOX")
     for number in range(300):
@@ -87,16 +87,17 @@ def test_a_copy_that_fails_half_way_leaves_nothing(
     selected.say("NOOP")
     selected.say("CREATE Foo")
     calls = 0
-    copy = MemoryMailbox.copy
+    kind = type(inbox)
+    copy = kind.copy
 
-    def fail_later(self: MemoryMailbox, uids: Sequence[Uid], target: str, origin: object) -> Sequence[tuple[Uid, Uid]]:
+    def fail_later(self: Any, uids: Sequence[Uid], target: str, origin: object) -> Sequence[tuple[Uid, Uid]]:
         nonlocal calls
         calls += 1
         if calls == 3:
             raise StorageFailed("Not now")
         return copy(self, uids, target, origin)
 
-    monkeypatch.setattr(MemoryMailbox, "copy", fail_later)
+    monkeypatch.setattr(kind, "copy", fail_later)
     assert b"a NO [SERVERBUG] Not now\r\n" in selected.send(b"a COPY 1:* Foo\r\n")
     assert store.status("Foo").messages == 0
 

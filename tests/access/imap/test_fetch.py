@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
+from posthouse.store.interface import Store
 from posthouse.store.memory import MemoryStore
 from tests.access.conftest import message
 from tests.access.wire import ImapWire
@@ -93,7 +94,7 @@ def test_partials(selected: ImapWire) -> None:
     assert selected.say("FETCH 1 BODY.PEEK[HEADER]<6.5>")[0] == "* 1 FETCH (BODY[HEADER]<6> {5}\r\nAlice)"
 
 
-def test_sections_of_a_nested_message(imap: ImapWire, store: MemoryStore) -> None:
+def test_sections_of_a_nested_message(imap: ImapWire, store: Store) -> None:
     content = MESSAGES["alternative with related and attachment"].replace(b"\n", b"\r\n")
     store.open("INBOX").append(content, frozenset(), None, None)
     imap.say("SELECT INBOX")
@@ -107,7 +108,7 @@ def test_sections_of_a_nested_message(imap: ImapWire, store: MemoryStore) -> Non
     )
 
 
-def test_sections_of_an_embedded_message(imap: ImapWire, store: MemoryStore) -> None:
+def test_sections_of_an_embedded_message(imap: ImapWire, store: Store) -> None:
     content = b"Content-Type: message/rfc822\r\n\r\nSubject: in\r\nTo: x\r\n\r\nhello\r\n"
     store.open("INBOX").append(content, frozenset(), None, None)
     imap.say("SELECT INBOX")
@@ -115,7 +116,7 @@ def test_sections_of_an_embedded_message(imap: ImapWire, store: MemoryStore) -> 
     assert "BODY[1.HEADER.FIELDS (TO)] {9}\r\nTo: x\r\n\r\n BODY[1.TEXT] {7}\r\nhello\r\n BODY[1.1] {7}" in line
 
 
-def test_reading_a_message_makes_it_seen(selected: ImapWire, store: MemoryStore) -> None:
+def test_reading_a_message_makes_it_seen(selected: ImapWire, store: Store) -> None:
     [line, answer] = selected.say("FETCH 2 (UID BODY[TEXT])")
     assert line.startswith(r"* 2 FETCH (UID 2 FLAGS (\Flagged \Seen \Recent) BODY[TEXT] {")
     assert answer == "OK Fetch completed."
@@ -125,7 +126,7 @@ def test_reading_a_message_makes_it_seen(selected: ImapWire, store: MemoryStore)
     assert "\\Seen" not in store.open("INBOX").rows()[3].flags
 
 
-def test_reading_headers_makes_seen_too(selected: ImapWire, store: MemoryStore) -> None:
+def test_reading_headers_makes_seen_too(selected: ImapWire, store: Store) -> None:
     assert "FLAGS" in selected.say("FETCH 2:4 BODY[HEADER.FIELDS (To)]")[0]
     assert all("\\Seen" in row.flags for row in store.open("INBOX").rows()[:4])
 
@@ -137,13 +138,13 @@ def test_other_sessions_hear_of_seen(selected: ImapWire, connect: Callable[..., 
     assert other.say("NOOP") == [r"* 5 FETCH (FLAGS (\Seen))", "OK NOOP completed."]
 
 
-def test_nul_is_never_sent(imap: ImapWire, store: MemoryStore) -> None:
+def test_nul_is_never_sent(imap: ImapWire, store: Store) -> None:
     store.open("INBOX").append(b"Subject: a\0b\r\n\r\nx\0y\r\n", frozenset(), None, None)
     imap.say("SELECT INBOX")
     assert b"\0" not in imap.send(b"a FETCH 1 (BODY[] ENVELOPE BODY[HEADER.FIELDS (Subject)] BODY[1])\r\n")
 
 
-def test_messages_that_vanished_are_told_of(selected: ImapWire, store: MemoryStore) -> None:
+def test_messages_that_vanished_are_told_of(selected: ImapWire, store: Store) -> None:
     store.open("INBOX").expunge([2, 3], None)  # type: ignore[list-item]
     for items in ("BODY.PEEK[]", "ENVELOPE", "(UID BODY.PEEK[HEADER.FIELDS (To)])"):
         heard = selected.say(f"FETCH 1:4 {items}")
@@ -241,7 +242,7 @@ def test_a_client_that_leaves_during_an_answer_leaves_nothing_behind(loop: async
     assert not store.open("INBOX").listeners
 
 
-def test_every_golden_message_is_answered_in_a_form_that_reads_back(imap: ImapWire, store: MemoryStore) -> None:
+def test_every_golden_message_is_answered_in_a_form_that_reads_back(imap: ImapWire, store: Store) -> None:
     for content in MESSAGES.values():
         store.open("INBOX").append(content.replace(b"\n", b"\r\n") or b"\r\n", frozenset(), None, None)
     imap.say("SELECT INBOX")

@@ -3,12 +3,12 @@
 from collections.abc import Callable
 
 from posthouse.access.imap.options import ImapOptions
-from posthouse.store.memory import MemoryStore
+from posthouse.store.interface import Store
 from tests.access.conftest import message
 from tests.access.wire import ImapWire
 
 
-def test_an_idling_client_hears_at_once(selected: ImapWire, store: MemoryStore) -> None:
+def test_an_idling_client_hears_at_once(selected: ImapWire, store: Store) -> None:
     inbox = store.open("INBOX")
     assert selected.send(b"a IDLE\r\n") == b"+ idling\r\n"
     inbox.append(message(6), frozenset(), None, None)

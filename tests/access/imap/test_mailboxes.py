@@ -5,7 +5,7 @@ import time
 import pytest
 
 from posthouse.access.imap.pattern import Pattern
-from posthouse.store.memory import MemoryStore
+from posthouse.store.interface import Store
 from tests.access.wire import ImapWire
 
 
@@ -23,12 +23,12 @@ def test_a_mailbox_is_created_listed_and_deleted(imap: ImapWire) -> None:
     assert imap.say("DELETE INBOX")[-1].startswith("NO [CANNOT]")
 
 
-def test_a_trailing_separator_is_not_part_of_a_new_name(imap: ImapWire, store: MemoryStore) -> None:
+def test_a_trailing_separator_is_not_part_of_a_new_name(imap: ImapWire, store: Store) -> None:
     assert imap.say("CREATE Work.") == ["OK Create completed."]
     assert store.open("Work")
 
 
-def test_names_travel_in_modified_utf7(imap: ImapWire, store: MemoryStore) -> None:
+def test_names_travel_in_modified_utf7(imap: ImapWire, store: Store) -> None:
     assert imap.say("CREATE &U,BTFw-.a&-b") == ["OK Create completed."]
     assert store.open("台北/a&b")
     assert r'* LIST (\HasNoChildren) "." &U,BTFw-.a&-b' in imap.say('LIST "" *')
@@ -66,7 +66,7 @@ def test_rename_takes_children_along(imap: ImapWire) -> None:
     assert imap.say("RENAME none some")[-1].startswith("NO [NONEXISTENT]")
 
 
-def test_rename_of_inbox_moves_its_messages(selected: ImapWire, store: MemoryStore) -> None:
+def test_rename_of_inbox_moves_its_messages(selected: ImapWire, store: Store) -> None:
     assert selected.say("RENAME INBOX old")[-1] == "OK Rename completed."
     assert store.status("old").messages == 5
     assert store.status("INBOX").messages == 0
@@ -143,7 +143,7 @@ def test_patterns(pattern: str, name: str, matches: bool) -> None:
     assert Pattern(pattern, ".").matches(name) is matches
 
 
-def test_status_of_any_mailbox(selected: ImapWire, store: MemoryStore) -> None:
+def test_status_of_any_mailbox(selected: ImapWire, store: Store) -> None:
     selected.say("CREATE Foo")
     selected.say("COPY 1:2 Foo")
     validity = store.open("Foo").uid_validity

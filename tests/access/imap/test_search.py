@@ -2,7 +2,7 @@
 
 import pytest
 
-from posthouse.store.memory import MemoryStore
+from posthouse.store.interface import Store
 from tests.access.wire import ImapWire
 
 
@@ -71,14 +71,14 @@ def test_keys(selected: ImapWire, keys: str, numbers: list[int]) -> None:
     assert found(selected, keys) == numbers
 
 
-def test_uid_search_answers_uids(selected: ImapWire, store: MemoryStore) -> None:
+def test_uid_search_answers_uids(selected: ImapWire, store: Store) -> None:
     store.open("INBOX").expunge([1], None)  # type: ignore[list-item]
     selected.say("NOOP")
     assert selected.say("UID SEARCH 1:2") == ["* SEARCH 2 3", "OK Search completed."]
     assert selected.say("UID SEARCH KEYWORD none") == ["* SEARCH", "OK Search completed."]
 
 
-def test_text_is_found_whatever_its_encoding(imap: ImapWire, store: MemoryStore) -> None:
+def test_text_is_found_whatever_its_encoding(imap: ImapWire, store: Store) -> None:
     inbox = store.open("INBOX")
     contents = [
         b"Subject: =?gb2312?B?xOO6ww==?=\r\n\r\nx\r\n",

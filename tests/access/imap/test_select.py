@@ -2,12 +2,12 @@
 
 from collections.abc import Callable
 
-from posthouse.store.memory import MemoryStore
+from posthouse.store.interface import Store
 from tests.access.conftest import fill, message
 from tests.access.wire import ImapWire
 
 
-def test_select_tells_everything_a_client_needs(imap: ImapWire, store: MemoryStore) -> None:
+def test_select_tells_everything_a_client_needs(imap: ImapWire, store: Store) -> None:
     fill(store)
     inbox = store.open("INBOX")
     assert imap.say("SELECT inbox") == [
@@ -22,13 +22,13 @@ def test_select_tells_everything_a_client_needs(imap: ImapWire, store: MemorySto
     ]
 
 
-def test_recent_messages_are_claimed_by_the_first_session(connect: Callable[..., ImapWire], store: MemoryStore) -> None:
+def test_recent_messages_are_claimed_by_the_first_session(connect: Callable[..., ImapWire], store: Store) -> None:
     fill(store)
     assert "* 5 RECENT" in connect().say("SELECT INBOX")
     assert "* 0 RECENT" in connect().say("SELECT INBOX")
 
 
-def test_examine_claims_nothing_and_is_read_only(connect: Callable[..., ImapWire], store: MemoryStore) -> None:
+def test_examine_claims_nothing_and_is_read_only(connect: Callable[..., ImapWire], store: Store) -> None:
     fill(store)
     wire = connect()
     heard = wire.say("EXAMINE INBOX")
@@ -58,18 +58,18 @@ def test_a_wrong_select_changes_nothing(selected: ImapWire) -> None:
     assert selected.say("FETCH 1 UID")[0] == "* 1 FETCH (UID 1)"
 
 
-def test_close_removes_deleted_messages_without_a_word(selected: ImapWire, store: MemoryStore) -> None:
+def test_close_removes_deleted_messages_without_a_word(selected: ImapWire, store: Store) -> None:
     assert selected.say("CLOSE") == ["OK Close completed."]
     assert [row.uid for row in store.open("INBOX").rows()] == [1, 2, 4, 5]
     assert selected.say("CLOSE") == ["BAD No mailbox selected."]
 
 
-def test_unselect_removes_nothing(selected: ImapWire, store: MemoryStore) -> None:
+def test_unselect_removes_nothing(selected: ImapWire, store: Store) -> None:
     assert selected.say("UNSELECT") == ["OK Unselect completed."]
     assert len(store.open("INBOX").rows()) == 5
 
 
-def test_a_mailbox_that_is_not_selected_any_more_is_not_listened_to(selected: ImapWire, store: MemoryStore) -> None:
+def test_a_mailbox_that_is_not_selected_any_more_is_not_listened_to(selected: ImapWire, store: Store) -> None:
     selected.say("UNSELECT")
     store.open("INBOX").append(message(9), frozenset(), None, None)
     assert selected.say("NOOP") == ["OK NOOP completed."]

@@ -4,11 +4,11 @@ from collections.abc import Callable
 
 import pytest
 
-from posthouse.store.memory import MemoryStore
+from posthouse.store.interface import Store
 from tests.access.wire import ImapWire
 
 
-def test_flags_are_added_removed_and_replaced(selected: ImapWire, store: MemoryStore) -> None:
+def test_flags_are_added_removed_and_replaced(selected: ImapWire, store: Store) -> None:
     assert selected.say(r"STORE 1 +FLAGS (\Answered \flagged)") == [
         r"* 1 FETCH (FLAGS (\Answered \Flagged \Seen \Recent))",
         "OK Store completed.",
@@ -22,7 +22,7 @@ def test_flags_need_no_parentheses(selected: ImapWire) -> None:
     assert selected.say(r"STORE 5 FLAGS \Seen \Draft")[0] == r"* 5 FETCH (FLAGS (\Seen \Draft \Recent))"
 
 
-def test_silent_changes_are_not_answered_but_done(selected: ImapWire, store: MemoryStore) -> None:
+def test_silent_changes_are_not_answered_but_done(selected: ImapWire, store: Store) -> None:
     assert selected.say(r"STORE 1:* +FLAGS.SILENT (\Draft)") == ["OK Store completed."]
     assert selected.say("NOOP") == ["OK NOOP completed."]
     assert all("\\Draft" in row.flags for row in store.open("INBOX").rows())
@@ -56,7 +56,7 @@ def test_other_sessions_hear_of_changes(selected: ImapWire, connect: Callable[..
     ]
 
 
-def test_no_expunge_is_told_during_store(selected: ImapWire, store: MemoryStore) -> None:
+def test_no_expunge_is_told_during_store(selected: ImapWire, store: Store) -> None:
     store.open("INBOX").expunge([1], None)  # type: ignore[list-item]
     assert selected.say(r"STORE 2 +FLAGS (\Seen)")[0] == r"* 2 FETCH (FLAGS (\Flagged \Seen \Recent))"
     assert selected.say(r"STORE 1 +FLAGS (\Seen)") == ["OK [EXPUNGEISSUED] Some messages were already expunged."]

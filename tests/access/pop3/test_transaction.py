@@ -8,8 +8,8 @@ import pytest
 from posthouse.access.pop3.options import Pop3Options
 from posthouse.core.identifiers import Uid
 from posthouse.protocol.pop3.uidl import compile_uidl_format
-from posthouse.store.interface import StorageFailed
-from posthouse.store.memory import MemoryMailbox, MemoryStore
+from posthouse.store.interface import Mailbox, StorageFailed, Store
+from posthouse.store.memory import MemoryStore
 from tests.access.conftest import fill, message
 from tests.access.wire import FAST, Pop3Wire
 
@@ -17,13 +17,13 @@ SIZE = len(message(1))
 
 
 @pytest.fixture
-def filled(store: MemoryStore) -> MemoryStore:
+def filled(store: Store) -> Store:
     fill(store)
     return store
 
 
 @pytest.fixture
-def client(filled: MemoryStore, pop3: Callable[..., Pop3Wire]) -> Pop3Wire:
+def client(filled: Store, pop3: Callable[..., Pop3Wire]) -> Pop3Wire:
     return pop3()
 
 
@@ -31,7 +31,7 @@ def test_login_is_answered(client: Pop3Wire) -> None:
     assert client.greeting == ["+OK Logged in."]
 
 
-def test_stat_list_and_uidl(client: Pop3Wire, store: MemoryStore) -> None:
+def test_stat_list_and_uidl(client: Pop3Wire, store: Store) -> None:
     validity = store.open("INBOX").uid_validity
     assert client.say("STAT") == [f"+OK 5 {5 * SIZE}"]
     assert client.say("LIST") == ["+OK 5 messages:", *(f"{n} {SIZE}" for n in range(1, 6)), "."]
@@ -40,14 +40,14 @@ def test_stat_list_and_uidl(client: Pop3Wire, store: MemoryStore) -> None:
     assert client.say("UIDL 3") == [f"+OK 3 {3:08x}{validity:08x}"]
 
 
-def test_retr_sends_the_message_and_marks_it_seen_at_the_end(client: Pop3Wire, store: MemoryStore) -> None:
+def test_retr_sends_the_message_and_marks_it_seen_at_the_end(client: Pop3Wire, store: Store) -> None:
     assert client.send(b"RETR 2\r\n") == b"+OK %d octets\r\n%b.\r\n" % (SIZE, message(2))
     assert "\\Seen" not in store.open("INBOX").rows()[1].flags
     client.hang_up()
     assert "\\Seen" in store.open("INBOX").rows()[1].flags
 
 
-def test_flags_can_be_left_alone(filled: MemoryStore, pop3: Callable[..., Pop3Wire]) -> None:
+def test_flags_can_be_left_alone(filled: Store, pop3: Callable[..., Pop3Wire]) -> None:
     wire = pop3(options=Pop3Options(mark_seen=False))
     wire.say("RETR 2")
     assert wire.say("QUIT") == ["+OK Logging out."]
@@ -62,12 +62,12 @@ def test_flags_can_be_left_alone(filled: MemoryStore, pop3: Callable[..., Pop3Wi
         (b"A: b\r\n\r\nno end", b"A: b\r\n\r\nno end\r\n.\r\n"),
     ],
 )
-def test_dots_are_stuffed(store: MemoryStore, pop3: Callable[..., Pop3Wire], content: bytes, sent: bytes) -> None:
+def test_dots_are_stuffed(store: Store, pop3: Callable[..., Pop3Wire], content: bytes, sent: bytes) -> None:
     store.open("INBOX").append(content, frozenset(), None, None)
     assert pop3().send(b"RETR 1\r\n") == b"+OK %d octets\r\n%b" % (len(content), sent)
 
 
-def test_top_sends_the_header_and_some_lines(store: MemoryStore, pop3: Callable[..., Pop3Wire]) -> None:
+def test_top_sends_the_header_and_some_lines(store: Store, pop3: Callable[..., Pop3Wire]) -> None:
     store.open("INBOX").append(b"A: b\r\n\r\none\r\ntwo\r\n", frozenset(), None, None)
     wire = pop3()
     assert wire.send(b"TOP 1 0\r\n") == b"+OK\r\nA: b\r\n\r\n.\r\n"
@@ -77,7 +77,7 @@ def test_top_sends_the_header_and_some_lines(store: MemoryStore, pop3: Callable[
     assert wire.say("TOP 1 x") == ["-ERR Invalid size: x"]
 
 
-def test_deleted_messages_are_hidden_and_removed_at_quit(client: Pop3Wire, store: MemoryStore) -> None:
+def test_deleted_messages_are_hidden_and_removed_at_quit(client: Pop3Wire, store: Store) -> None:
     assert client.say("DELE 2") == ["+OK Marked to be deleted."]
     assert client.say("DELE 2") == ["-ERR Message is deleted."]
     assert client.say("RETR 2") == ["-ERR Message is deleted."]
@@ -91,21 +91,21 @@ def test_deleted_messages_are_hidden_and_removed_at_quit(client: Pop3Wire, store
     assert client.session.statistics_text() == f"top=0/0, retr=0/0, del=1/5, size={5 * SIZE}"
 
 
-def test_rset_forgets_deletions(client: Pop3Wire, store: MemoryStore) -> None:
+def test_rset_forgets_deletions(client: Pop3Wire, store: Store) -> None:
     client.say("DELE 1")
     assert client.say("RSET") == ["+OK"]
     assert client.say("QUIT") == ["+OK Logging out."]
     assert len(store.open("INBOX").rows()) == 5
 
 
-def test_without_quit_nothing_is_removed(client: Pop3Wire, store: MemoryStore) -> None:
+def test_without_quit_nothing_is_removed(client: Pop3Wire, store: Store) -> None:
     client.say("DELE 1")
     client.hang_up()
     assert len(store.open("INBOX").rows()) == 5
     assert not store.open("INBOX").listeners
 
 
-def test_the_numbers_stay_while_others_work(client: Pop3Wire, store: MemoryStore) -> None:
+def test_the_numbers_stay_while_others_work(client: Pop3Wire, store: Store) -> None:
     inbox = store.open("INBOX")
     inbox.append(message(6), frozenset(), None, None)
     inbox.expunge([Uid(2)], None)
@@ -171,12 +171,12 @@ def test_quit_waits_for_the_flush_and_tells_of_its_failure(loop: asyncio.Abstrac
 
 
 def test_a_mailbox_that_cannot_be_opened_is_a_temporary_failure(
-    loop: asyncio.AbstractEventLoop, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+    loop: asyncio.AbstractEventLoop, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(self: MemoryStore, name: str) -> MemoryMailbox:
+    def fail(self: Store, name: str) -> Mailbox:
         raise StorageFailed("x", "EACCES")
 
-    monkeypatch.setattr(MemoryStore, "open", fail)
+    monkeypatch.setattr(type(store), "open", fail)
     wire = Pop3Wire(loop, store)
     assert wire.greeting[0].startswith("-ERR [SYS/TEMP] ")
     assert wire.closed
