@@ -23,7 +23,7 @@ def test_login_hands_the_socket_over_with_what_was_sent_behind_it(tmp_path: Path
         assert await client.ask(b"third\r\n") == b"echo third\r\n"
         assert await client.ask(b"BYE\r\n") == b"* BYE\r\n"
         assert await client.rest() == b""
-        assert not world.process._door.connections
+        await until(lambda: bool(world.lines) and not world.process._door.connections)
         (line,) = world.log()
         session = world.handovers[0].session
         assert line == (
@@ -112,6 +112,7 @@ def test_starttls_discards_what_was_sent_before_it(tmp_path: Path) -> None:
         assert (await client.line()).startswith(b"b OK")
         assert await client.ask(b"c LOGIN bob@example.org secret\r\n") == b"c OK Logged in as bob@example.org\r\n"
         assert await client.ask(b"hello\r\n") == b"echo hello\r\n"
+        await until(lambda: bool(world.lines))
         assert ", TLS, session=<" in world.log()[0]
         client.close()
         await until(lambda: not world.sessions and not world.process._door.relays)

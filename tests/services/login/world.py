@@ -17,7 +17,7 @@ import uvloop
 
 from posthouse.core.reply import Reply, TempFail
 from posthouse.runtime import certificates
-from posthouse.runtime.ipc import Connection, Responder
+from posthouse.runtime.ipc import Connection, Responder, Server
 from posthouse.runtime.process import Listener
 from posthouse.runtime.schema import (
     AUTH_USERDB,
@@ -28,7 +28,6 @@ from posthouse.runtime.schema import (
     Redeem,
     UserEntry,
 )
-from posthouse.runtime.ipc import Server
 from posthouse.services.login import LoginProcess
 from tests.services.auth.world import AuthWorld, auth_running, context, listening
 
@@ -170,7 +169,7 @@ class Client:
     @classmethod
     async def connect(cls, port: int, host: str = "127.0.0.1", context: ssl.SSLContext | None = None) -> "Client":
         reader, writer = await asyncio.open_connection(
-            host, port, ssl=context, server_hostname="localhost" if context else None, limit=1 << 22
+            host, port, ssl=context, server_hostname="localhost" if context else None, limit=1 << 23
         )
         return cls(reader, writer)
 
