@@ -283,8 +283,6 @@ def _submit(options: Options) -> int:
     if not recipients:
         raise Refused(EX_USAGE, "No recipient addresses found in message header")
     sender = caller() if options.sender is None else options.sender
-    if options.full_name:
-        content = _with_from(content, options.full_name, sender)
     is_international = any(not one.isascii() for one in (sender, *recipients))
     drop = Drop(
         sender,
@@ -294,6 +292,7 @@ def _submit(options: Options) -> int:
         options.envid,
         is_international,
         content,
+        " ".join(options.full_name.split()),
     )
     if options.verbose:
         print(f"sendmail: from {sender or '<>'} to {', '.join(drop.recipients)}", file=sys.stderr)
@@ -346,15 +345,6 @@ def header_recipients(content: bytes) -> list[str]:
         names = (b"to", b"cc", b"bcc")
     found = (one for name, value in header if name in names for one in parse_addresses(unfold(value)))
     return [text for one in found if (text := _text(one.mailbox, one.host))]
-
-
-def _with_from(content: bytes, full_name: str, sender: str) -> bytes:
-    from posthouse.protocol.message.header import fields, header_end
-
-    if any(name == b"from" for name, _ in fields(content[: header_end(content)])):
-        return content
-    quoted = full_name.replace("\\", "\\\\").replace('"', '\\"').replace("\n", " ").replace("\r", " ")
-    return f'From: "{quoted}" <{sender}>\n'.encode("utf-8", "surrogateescape") + content
 
 
 if __name__ == "__main__":

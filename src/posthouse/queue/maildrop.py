@@ -31,6 +31,7 @@ class Drop:
     envid: str = ""
     smtputf8: bool = False
     content: bytes = b""
+    full_name: str = ""
 
 
 def _one_line(text: str) -> str:
@@ -51,6 +52,8 @@ def format_drop(drop: Drop) -> bytes:
         lines.append(f"envid {_one_line(drop.envid)}")
     if drop.smtputf8:
         lines.append("smtputf8")
+    if drop.full_name:
+        lines.append(f"fullname {_one_line(drop.full_name)}")
     return MAGIC + "\n".join(lines).encode("utf-8", "surrogateescape") + b"\n\n" + drop.content
 
 
@@ -78,6 +81,8 @@ def parse_drop(data: bytes, *, recipient_limit: int = 10_000) -> Drop:
                 drop.ret = value
             case "envid" if value:
                 drop.envid = value[:100]
+            case "fullname" if value:
+                drop.full_name = value
             case "smtputf8":
                 drop.smtputf8 = True
             case _:

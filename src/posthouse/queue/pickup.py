@@ -27,7 +27,7 @@ from posthouse.queue.maildrop import BadDrop, Drop, parse_drop
 from posthouse.queue.manager import Manager
 from posthouse.queue.reception import Reception
 from posthouse.queue.recovery import Spool
-from posthouse.queue.submission import complete
+from posthouse.queue.submission import Submitted, complete
 
 BATCH_OCTETS: Final = 16 * 1024 * 1024
 """Content read from the maildrop in one go; the rest follows when that is in the journal."""
@@ -165,15 +165,16 @@ class Pickup:
         settings = self.settings
         queue_id = self._ledger.next_queue_id()
         sender = self._address(drop.sender) if drop.sender else None
-        content, message_id = complete(
-            drop.content,
-            queue_id=queue_id,
-            uid=file.uid,
-            sender=sender,
-            host=settings.myhostname,
-            mail_name=settings.mail_name,
-            now_s=self._ledger.clock.now(),
+        submitted = Submitted(
+            queue_id,
+            file.uid,
+            sender,
+            drop.full_name,
+            settings.myhostname,
+            settings.mail_name,
+            self._ledger.clock.now(),
         )
+        content, message_id = complete(drop.content, submitted)
         if settings.message_size_limit and len(content) > settings.message_size_limit + 64 * 1024:
             words = f"warning: {queue_id}: message is larger than message_size_limit"
             self._emit(Message(Level.WARNING, "pickup", words))
