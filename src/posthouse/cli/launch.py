@@ -15,7 +15,7 @@ from posthouse.runtime.listeners import ListenError
 from posthouse.runtime.log_files import LogFileError
 from posthouse.runtime.master import Installation, Master, StartError
 from posthouse.runtime.pid_file import AlreadyRunning
-from posthouse.runtime.privileges import Identity, NoSuchSystemUser, become, identities
+from posthouse.runtime.privileges import Identity, NoSuchSystemUser, identities
 from posthouse.runtime.schema import QUEUE_ADMIN, QUEUE_SHOW
 from posthouse.runtime.sockets import RunDirectoryError
 from posthouse.runtime.spec import Jail, ProcessSpec
@@ -70,11 +70,7 @@ def close_jail(spec: ProcessSpec, configuration: Configuration, identity: Identi
     """In the child, for good."""
     if spec.jail is Jail.RECIPIENT:
         return "root, becomes each recipient" if os.geteuid() == 0 else "runs as the caller"
-    if not configuration.main[JAIL_PROCESSES]:
-        if identity is not None:
-            become(identity)
-        return "no jail (jail_processes = no)"
-    return jail.close(jails.rules(spec, configuration), identity)
+    return jail.close(jails.rules(spec, configuration) if configuration.main[JAIL_PROCESSES] else None, identity)
 
 
 def run_master(

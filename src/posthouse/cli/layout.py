@@ -9,7 +9,7 @@ from typing import Final
 from posthouse.config.configuration import Configuration
 from posthouse.config.parameters.auth import DIRECTORY_DATABASE
 from posthouse.config.parameters.general import DATA_DIRECTORY, QUEUE_DIRECTORY
-from posthouse.config.parameters.master import RUN_DIRECTORY
+from posthouse.config.parameters.master import MAILLOG_FILE, RUN_DIRECTORY
 from posthouse.runtime.privileges import Identity
 from posthouse.services.jails import code_directories, store_directories
 
@@ -21,11 +21,13 @@ how pickup tells them from files that were moved in."""
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """`owner` is a process name of the process table, or "" for root (or the caller)."""
+    """`owner` is a process name of the process table, or "" for root (or the caller). A place that is not `ours` alone is
+    left as it is when it exists: it may have been somebody's before us."""
 
     path: str
     owner: str
     mode: int
+    ours: bool = True
 
 
 def places(configuration: Configuration) -> Iterator[Place]:
@@ -36,24 +38,22 @@ def places(configuration: Configuration) -> Iterator[Place]:
     yield Place(main[DATA_DIRECTORY], "", 0o755)
     yield Place(os.path.dirname(main[DIRECTORY_DATABASE]), "auth", 0o700)
     for store in store_directories(configuration):
-        yield Place(store, "mailbox", 0o700)
+        yield Place(store, "mailbox", 0o700, ours=False)
+    if log := main[MAILLOG_FILE]:
+        yield Place(os.path.dirname(log), "", 0o755, ours=False)
     yield Place(main[RUN_DIRECTORY], "", 0o711)
 
 
 def make_places(configuration: Configuration, identities: Mapping[str, Identity]) -> list[str]:
-    """Make what is missing, mend owners and modes of our own directories; returns what was changed, in words.
-
-    A store that exists is left as it is: it may have been somebody's before us.
-    """
+    """Make what is missing, mend owners and modes of our own directories; returns what was changed, in words."""
     changed: list[str] = []
-    stores = set(store_directories(configuration))
     for place in places(configuration):
         path = Path(place.path)
         is_new = not path.exists()
         if is_new:
             path.mkdir(parents=True, mode=0o755)
             changed.append(f"made {path}")
-        elif place.path in stores:
+        elif not place.ours:
             continue
         facts = path.stat()
         identity = identities.get(place.owner)

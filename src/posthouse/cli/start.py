@@ -15,6 +15,7 @@ DIAGNOSTICS
 import argparse
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 from typing import Final
 
@@ -79,6 +80,8 @@ def _in_background(run_master: "launch.RunMaster") -> int:
     status = 1
     try:
         status = run_master(on_ready)
+    except BaseException:  # nobody above us would print it
+        traceback.print_exc()
     finally:
         sys.stderr.flush()
         os._exit(status)

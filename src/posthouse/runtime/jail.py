@@ -18,17 +18,22 @@ from posthouse.runtime.privileges import (
 )
 
 
-def close(rules: landlock.Rules, identity: Identity | None) -> str:
+def close(rules: landlock.Rules | None, identity: Identity | None) -> str:
     """For the calling process, for good. Returns what holds now, in words for the log; raises if a step that the kernel
-    knows is refused: a process that only believes itself jailed must not run."""
+    knows is refused: a process that only believes itself jailed must not run. Without `rules` neither Landlock nor
+    seccomp is used (debugging)."""
     if os.geteuid() == 0:
         drop_bounding_set()
-    levels = [landlock.restrict(rules)]
+    levels = [f"user {identity.user if identity else os.getuid()}"]
+    if rules is not None:
+        levels.append(landlock.restrict(rules))
     if identity is not None:
         become(identity)
-    levels.insert(0, f"user {identity.user if identity else os.getuid()}")
     drop_capabilities()
     forbid_new_privileges()
-    forbid_dumps()
-    levels.append(seccomp.restrict())
+    if rules is None:
+        levels.append("no jail (jail_processes = no)")
+    else:
+        forbid_dumps()
+        levels.append(seccomp.restrict())
     return ", ".join(levels)

@@ -52,7 +52,7 @@ from posthouse.runtime.control_channel import (
     Stop,
 )
 from posthouse.runtime.log_shipping import LogPipe
-from posthouse.runtime.logging import LogBuffer
+from posthouse.runtime.logging import LogBuffer, internal_error
 from posthouse.runtime.pid_file import PidFile
 from posthouse.runtime.privileges import Identity
 from posthouse.runtime.preload import preload
@@ -62,6 +62,8 @@ from posthouse.runtime.spec import ProcessSpec, Replacement, Workers
 from posthouse.runtime.supervision import Child, Phase, Slot
 
 _MAX_ERROR_OUTPUT: Final = 8192
+_PAUSE_AFTER_BUG_S: Final = 0.1
+"""If the same bug strikes in every turn, it may not eat a core."""
 _KILL_GRACE_S: Final = 2.0
 """Between the time limit that a child knows and SIGKILL."""
 _ORDER_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD, signal.SIGUSR1)
@@ -114,6 +116,8 @@ class Master:
         self._wakeup: tuple[socket.socket, socket.socket] | None = None
         self._lock: PidFile | None = None
         self._is_ready = False
+        self._reload_wanted = False
+        """SIGHUP came before everything was running."""
         self._stopping: list[str] | None = None
         self._failure = ""
         self._reloading: set[Slot] = set()
@@ -203,11 +207,19 @@ class Master:
         if not self._log.is_empty:
             timeout = 0.05 if timeout is None else min(timeout, 0.05)
         for key, events in self._selector.select(timeout):
-            key.data(events)
+            self._guarded(lambda handle=key.data, events=events: handle(events))
         now = time.monotonic()
         while self._timers and self._timers[0][0] <= now:
-            heapq.heappop(self._timers)[2]()
+            self._guarded(heapq.heappop(self._timers)[2])
         self._log.flush()
+
+    def _guarded(self, action: Callable[[], object]) -> None:
+        """A bug here must not end a dozen healthy processes."""
+        try:
+            action()
+        except Exception as error:  # the edge of master
+            self._log.emit(internal_error("master", "in the loop", error))
+            time.sleep(_PAUSE_AFTER_BUG_S)
 
     def _later(self, pause_s: float, action: Callable[[], None]) -> None:
         heapq.heappush(self._timers, (time.monotonic() + pause_s, next(self._numbers), action))
@@ -399,6 +411,8 @@ class Master:
             )
             ready.notify("READY=1", f"MAINPID={os.getpid()}")
             self._installation.on_ready()
+            if self._reload_wanted:
+                self.reload()
         elif self._is_ready and not self._reloading:
             ready.notify("READY=1")
 
@@ -406,7 +420,7 @@ class Master:
         return all(slot.child is not None and slot.child.phase is Phase.RUNNING for slot in self._slots)
 
     def _check_started(self, child: Child) -> None:
-        if child.pid in self._children and child.phase is Phase.STARTING:
+        if self._children.get(child.pid) is child and child.phase is Phase.STARTING:
             self._say(Level.ERROR, f"error: {child.name} (pid {child.pid}) is not ready in time; killing it")
             child.failure = child.failure or "not ready in time"
             self._kill(child)
@@ -444,7 +458,7 @@ class Master:
         return next(one for one in self._slots if one.spec is child.spec and one.worker == child.worker)
 
     def _kill(self, child: Child) -> None:
-        if child.pid in self._children:
+        if self._children.get(child.pid) is child:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(child.pid, signal.SIGKILL)
 
@@ -508,7 +522,10 @@ class Master:
 
     def reload(self) -> None:
         """Read the configuration again. Wrong ones change nothing but the log."""
-        if self._stopping is not None or not self._is_ready:
+        if self._stopping is not None:
+            return
+        if not self._is_ready:
+            self._reload_wanted = True
             return
         ready.notify_reloading()
         try:

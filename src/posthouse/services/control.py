@@ -49,6 +49,8 @@ from posthouse.runtime.schema import (
 
 BACKLOG_OCTETS: Final = 8 * 1024 * 1024
 _ROTATION_CHECK_S: Final = 1.0
+_ASK_AGAIN_S: Final = 10.0
+"""When master could not open the new file, it says so each time it is asked."""
 _LAST_LINES_S: Final = 2.0
 """How long a stop waits for the last lines of the others."""
 SYSLOG_SOCKET: Final = "/dev/log"
@@ -186,7 +188,7 @@ class ControlProcess(ProcessMain):
         self._connections = 0
         self._idle = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
-        self._asked_for_files = False
+        self._ask_again_s = 0.0
 
     def before_jail(self) -> None:
         time.tzset()
@@ -210,11 +212,10 @@ class ControlProcess(ProcessMain):
         await super().reload(configuration)
         self._counters.unit_s = configuration.main[ANVIL_RATE_TIME_UNIT]
         self._counters.limit = configuration.main[ANVIL_CLIENT_LIMIT]
-        self._asked_for_files = True
         self.context.request_log_files()
 
     def log_files(self, descriptors: Mapping[str, int]) -> None:
-        self._asked_for_files = False
+        self._ask_again_s = 0.0
         for path, descriptor in descriptors.items():
             if path in self._files:
                 self._files[path].replace(descriptor)
@@ -266,8 +267,9 @@ class ControlProcess(ProcessMain):
     async def _look_after_files(self) -> None:
         while True:
             await asyncio.sleep(_ROTATION_CHECK_S)
-            if not self._asked_for_files and any(one.was_moved() for one in self._files.values()):
-                self._asked_for_files = True
+            now = self.context.clock.monotonic()
+            if now >= self._ask_again_s and any(one.was_moved() for one in self._files.values()):
+                self._ask_again_s = now + _ASK_AGAIN_S
                 self.context.request_log_files()
             for one in (*self._files.values(), *((self._syslog,) if self._syslog else ())):
                 if isinstance(one, LogFile):
