@@ -56,8 +56,8 @@ from posthouse.runtime.schema import (
     AUTH_USERDB,
     MAILBOX_HANDOVER,
     QUEUE_DELIVERY,
+    Admitted,
     Deliver,
-    Done,
     Failure,
     Handover,
     LookupUser,
@@ -251,7 +251,7 @@ class MailboxProcess(ProcessMain):
         connection.respond_with(respond, self._take_over(record, sock))
 
     async def _take_over(self, handover: Handover, sock: socket.socket) -> Record:
-        """Done once the session runs; until then the client is login's."""
+        """Admitted once the session runs; until then the client is login's."""
         try:
             entry = await self._admit(handover)
             location = parse_location(entry.mail, entry.home)
@@ -264,13 +264,13 @@ class MailboxProcess(ProcessMain):
         except BaseException:
             sock.close()
             raise
-        return Done()
+        return Admitted(os.getpid())
 
     async def _admit(self, handover: Handover) -> UserEntry:
         """Raises PermFail for a ticket that is not good, TempFail if it cannot be known or there are too many."""
         if self._stopping or handover.protocol not in ("imap", "pop3"):
             raise TempFail(LOCAL_ERROR)
-        entry = await self._auth.call(Redeem(handover.ticket))
+        entry = await self._auth.call(Redeem(handover.ticket, handover.protocol))
         if not isinstance(entry, UserEntry):
             raise PermFail(TICKET_REFUSED)
         key = (handover.protocol, entry.user, _address(handover.remote))

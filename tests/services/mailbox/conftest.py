@@ -23,6 +23,7 @@ from posthouse.runtime.schema import (
     AUTH_USERDB,
     MAILBOX_HANDOVER,
     QUEUE_DELIVERY,
+    Admitted,
     Deliver,
     Done,
     Handover,
@@ -188,7 +189,7 @@ class House:
         peer = Peer(socket_path(str(self.run), MAILBOX_HANDOVER, "login"), MAILBOX_HANDOVER)
         try:
             record = Handover(protocol, ticket, tag, "192.0.2.7:4711", "192.0.2.1:143", True, "Sess1", unread)
-            await peer.call(record, expect=Done, descriptors=(theirs.fileno(),))
+            await peer.call(record, expect=Admitted, descriptors=(theirs.fileno(),))
         except BaseException:
             ours.close()
             raise
