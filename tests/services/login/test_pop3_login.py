@@ -4,8 +4,8 @@ import base64
 from pathlib import Path
 
 from posthouse.core.reply import Reply
+from tests.services.auth.world import until
 
-from ..auth.world import until
 from .world import Client, LoginWorld, run
 
 

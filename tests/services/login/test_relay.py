@@ -5,7 +5,8 @@ import resource
 import ssl
 from pathlib import Path
 
-from ..auth.world import until
+from tests.services.auth.world import until
+
 from .world import Client, LoginWorld, open_descriptors, run
 
 

@@ -1,7 +1,7 @@
 """LoginProcess and AuthProcess on real sockets, with a mailbox process that answers every session in one line.
 
-The stand-in for mailbox is the receiving end of the contract: it redeems the ticket at auth, takes the descriptor and talks
-to the client through it.
+The stand-in for mailbox is the receiving end of the contract: it redeems the ticket at auth, takes the descriptor and
+talks to the client through it.
 """
 
 import asyncio
@@ -195,7 +195,8 @@ class Client:
         self.writer.transport.abort()
 
 
-def run(scene, path: Path, dovecot: Mapping[str, str] | None = None, main: Mapping[str, str] | None = None) -> None:  # type: ignore[no-untyped-def]
+def run(scene, path: Path, dovecot: Mapping[str, str] | None = None, main: Mapping[str, str] | None = None) -> None:
+    # type: ignore[no-untyped-def]
     """Play `scene(world)` on uvloop, which is what production runs on."""
 
     async def play() -> None:
