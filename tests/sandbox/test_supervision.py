@@ -161,3 +161,14 @@ def test_a_rotated_log_is_followed_by_a_new_file(sandbox: RunningSystem) -> None
     sandbox.wait_for_log("to=<alice@example.test>")
     # Nothing is lost for the tests that read the log later.
     log.write_text(rotated.read_text() + log.read_text())
+
+
+def test_logrotate_compresses_the_old_log_and_begins_a_new_one(new_sandbox: NewSandbox) -> None:
+    system = new_sandbox("maillog_file_rotate_suffix=old")
+    system.command("posthouse", "logrotate")
+    log = Path(system.facts["mail_log"])
+    assert log.with_name("mail.log.old.gz").exists()
+    assert log.with_name("mail.err.old.gz").exists()
+    system.send("after logrotate")
+    system.wait_for_message("after logrotate")
+    system.wait_for_log("to=<alice@example.test>")

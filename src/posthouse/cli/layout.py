@@ -21,8 +21,8 @@ how pickup tells them from files that were moved in."""
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """`owner` is a process name of the process table, or "" for root (or the caller). A place that is not `ours` alone is
-    left as it is when it exists: it may have been somebody's before us."""
+    """`owner` is a process name of the process table, or "" for root (or the caller). A place that is not `ours` alone
+    is left as it is when it exists: it may have been somebody's before us."""
 
     path: str
     owner: str

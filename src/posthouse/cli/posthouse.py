@@ -20,6 +20,7 @@ COMMANDS: Final = {
     "reload": "read the configuration again; connections stay",
     "status": "is it running?",
     "check": "name everything that is wrong with the configuration",
+    "logrotate": "begin new log files",
     "domain": "domains of the embedded directory",
     "user": "accounts of the embedded directory",
     "alias": "aliases of the embedded directory",

@@ -6,6 +6,7 @@ before the child runs its first line of service code.
 """
 
 import contextlib
+import functools
 import gc
 import heapq
 import importlib.util
@@ -54,8 +55,8 @@ from posthouse.runtime.control_channel import (
 from posthouse.runtime.log_shipping import LogPipe
 from posthouse.runtime.logging import LogBuffer, internal_error
 from posthouse.runtime.pid_file import PidFile
-from posthouse.runtime.privileges import Identity
 from posthouse.runtime.preload import preload
+from posthouse.runtime.privileges import Identity
 from posthouse.runtime.process import IpcListener
 from posthouse.runtime.schema import CONTROL, Endpoint
 from posthouse.runtime.spec import ProcessSpec, Replacement, Workers
@@ -207,7 +208,7 @@ class Master:
         if not self._log.is_empty:
             timeout = 0.05 if timeout is None else min(timeout, 0.05)
         for key, events in self._selector.select(timeout):
-            self._guarded(lambda handle=key.data, events=events: handle(events))
+            self._guarded(functools.partial(key.data, events))
         now = time.monotonic()
         while self._timers and self._timers[0][0] <= now:
             self._guarded(heapq.heappop(self._timers)[2])
