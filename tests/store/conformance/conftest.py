@@ -22,7 +22,13 @@ def maildir_stores(directory: Path) -> MakeStore:
     return lambda limit: MaildirStore(MailLocation(str(directory / "Maildir")), environment, limit)
 
 
-BACKENDS = {"memory": memory_stores, "maildir": maildir_stores}
+def plain_maildir_stores(directory: Path) -> MakeStore:
+    """As on a network file system: no inotify, every file flushed by itself."""
+    environment = Environment(Volumes("fsync"), watching=False)
+    return lambda limit: MaildirStore(MailLocation(str(directory / "Maildir")), environment, limit)
+
+
+BACKENDS = {"memory": memory_stores, "maildir": maildir_stores, "maildir, no inotify": plain_maildir_stores}
 
 
 @pytest.fixture(params=sorted(BACKENDS))

@@ -316,7 +316,9 @@ class Folder:
                     self._scan()
                     return
                 names |= taken
-            if names:
+            if self._seen == (0, 0):
+                self._scan()
+            elif names:
                 self._look_at(names)
             return
         if not self._settled or self._times() != self._seen:
@@ -340,7 +342,10 @@ class Folder:
                     appeared.append(name)
             elif known and not os.path.exists(f"{self.directory}/{name}"):
                 gone.add(name)
-        if appeared or gone:
+        if gone and {base_of(name[4:]) for name in gone} - {base_of(name[4:]) for name in appeared}:
+            # Removed, or renamed since the events were read: only a listing can tell.
+            self._scan()
+        elif appeared or gone:
             self._apply(appeared, gone)
 
     def _list(self) -> set[str]:
@@ -371,8 +376,9 @@ class Folder:
         for _ in range(LISTINGS):
             if not vanished:
                 break
+            before = self._times()
             still_there = {base_of(file[4:]) for file in self._list()}
-            if not any(base_of(file[4:]) in still_there for file in vanished):
+            if before == self._times() and not any(base_of(file[4:]) in still_there for file in vanished):
                 break
             now_s = time.time()
             times = self._times()
