@@ -64,6 +64,16 @@ def server_context(
     return context
 
 
+def add_certificate(context: ssl.SSLContext, certificate: str | Path, key: str | Path = "") -> None:
+    """A second key, of another kind: the library offers whichever the client understands."""
+    try:
+        context.load_cert_chain(certificate, key or certificate, password=_no_password)
+    except (OSError, ssl.SSLError, ValueError) as error:
+        raise TlsError(
+            f"cannot use certificate {certificate} with key {key or certificate}: {_words(error)}"
+        ) from error
+
+
 def client_context(
     verification: Verification,
     *,
