@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
-from posthouse.config import known
+from posthouse.config import known, services
 from posthouse.config.parameter import DOVECOT, MAIN, Param, Registry
 
 HEADING: Final = "<!-- Made by `make docs` from the declarations in src/posthouse/config/parameters; do not edit. -->\n"
@@ -101,6 +101,18 @@ def compatibility_page() -> str:
         no_effect = len(_names(registry, known.NO_EFFECT))
         missing = len(_names(registry, known.NOT_SUPPORTED))
         out.append(f"| {peer} | {len(names)} | {work} | {no_effect} | {missing} | {own} |")
+    out += [
+        "",
+        "## Services of master.cf",
+        "",
+        "Entries for these programs may stay as they are. Listeners of `smtpd` are opened as written; for the others",
+        "nothing of their own is started, because a process that runs anyway provides them.",
+        "",
+        "| program | |",
+        "| --- | --- |",
+    ]
+    out += [f"| `{program}` | provided inside `{process}` |" for program, process in sorted(services.PROVIDED.items())]
+    out += [f"| `{program}` | not supported yet: {what} |" for program, what in sorted(services.NOT_SUPPORTED.items())]
     return "\n".join(out) + "\n"
 
 

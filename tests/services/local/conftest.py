@@ -8,7 +8,7 @@ import shutil
 import socket
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -91,10 +91,15 @@ class House:
             **(facts | more),
         )
 
-    def deliver_jobs(self, jobs: list[Deliver], *, as_file: bool = False) -> list[list[RecipientResult]]:
-        return asyncio.run(asyncio.wait_for(self._deliver(jobs, as_file), 60))
+    def deliver_jobs(
+        self, jobs: list[Deliver], *, as_file: bool = False, meanwhile: Callable[[int], None] | None = None
+    ) -> list[list[RecipientResult]]:
+        """`meanwhile` runs in a thread and gets the number of the process whose children deliver."""
+        return asyncio.run(asyncio.wait_for(self._deliver(jobs, as_file, meanwhile), 60))
 
-    async def _deliver(self, jobs: list[Deliver], as_file: bool) -> list[list[RecipientResult]]:
+    async def _deliver(
+        self, jobs: list[Deliver], as_file: bool, meanwhile: Callable[[int], None] | None
+    ) -> list[list[RecipientResult]]:
         known.complete()
         settings = Settings(MAIN, self.settings, {})
         context = Context(
@@ -128,7 +133,11 @@ class House:
         try:
             await process.start()
             connection = await registered
-            answers = await asyncio.gather(*(self._ask(connection, job, as_file) for job in jobs))
+            assert process._forker is not None
+            side = asyncio.to_thread(meanwhile, process._forker.pid) if meanwhile else asyncio.sleep(0)
+            answers, _ = await asyncio.gather(
+                asyncio.gather(*(self._ask(connection, job, as_file) for job in jobs)), side
+            )
         finally:
             await process.stop()
             for one in list(server.connections):

@@ -1,12 +1,16 @@
 """Delivery to system users, through the process's own socket and its real children."""
 
+import fcntl
 import mailbox
 import os
 import pwd
+import signal
 import stat
 import subprocess
 import sys
 import textwrap
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -119,6 +123,74 @@ def test_a_foreign_lock_makes_mail_wait(house: House) -> None:
     )
     lock.unlink()
     assert house.deliver()[0].status is DeliveryStatus.SENT
+
+
+def children_of(pid: int) -> list[int]:
+    return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def until(condition: Callable[[], object]) -> None:
+    end = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def waiting_for(forker: int, mailbox_file: Path) -> list[int]:
+    """Children that have the mailbox open: they wait for its lock."""
+    found = []
+    for pid in children_of(forker):
+        try:
+            files = {os.readlink(one) for one in Path(f"/proc/{pid}/fd").iterdir()}
+        except OSError:
+            continue
+        if str(mailbox_file) in files:
+            found.append(pid)
+    return found
+
+
+@pytest.fixture
+def locked(house: House) -> Iterator[Callable[[], None]]:
+    """The mailbox is locked by another program, until the returned function is called."""
+    house.settings |= {
+        "deliver_lock_attempts": "1000",
+        "deliver_lock_delay": "0.02s",
+        "mailbox_delivery_lock": "fcntl",
+    }
+    house.mailbox.touch(0o600)
+    os.chown(house.mailbox, house.user.pw_uid, house.user.pw_gid)
+    file = house.mailbox.open("r+b")
+    fcntl.lockf(file, fcntl.LOCK_EX)
+    yield file.close
+    file.close()
+
+
+def kill_a_waiting_child(forker: int, mailbox_file: Path) -> None:
+    until(lambda: waiting_for(forker, mailbox_file))
+    (pid,) = waiting_for(forker, mailbox_file)
+    os.kill(pid, signal.SIGKILL)
+    until(lambda: pid not in children_of(forker))
+
+
+def test_a_killed_child_costs_neither_the_message_nor_a_second_copy(house: House, locked: Callable[[], None]) -> None:
+    def kill_then_unlock(forker: int) -> None:
+        kill_a_waiting_child(forker, house.mailbox)
+        locked()
+
+    ((result,),) = house.deliver_jobs([house.job()], meanwhile=kill_then_unlock)
+    assert result.status is DeliveryStatus.SENT
+    assert len(bodies(house.mailbox)) == 1
+
+
+@pytest.mark.usefixtures("locked")
+def test_children_that_keep_dying_make_mail_wait(house: House) -> None:
+    def kill_twice(forker: int) -> None:
+        kill_a_waiting_child(forker, house.mailbox)
+        kill_a_waiting_child(forker, house.mailbox)
+
+    ((result,),) = house.deliver_jobs([house.job()], meanwhile=kill_twice)
+    assert (result.status, result.dsn) == (DeliveryStatus.DEFERRED, "4.3.0")
+    assert "was lost" in result.text
 
 
 def test_the_size_limit_is_kept(house: House) -> None:
