@@ -175,11 +175,11 @@ class Master:
         gc.freeze()
 
     def _import_main(self, spec: ProcessSpec) -> bool:
-        module = spec.main.partition(":")[0]
-        if importlib.util.find_spec(module) is None:
-            self._say(Level.WARNING, f"warning: {spec.name}: there is no module {module}; this process is not started")
+        try:
+            child_process.load_main(spec)
+        except (ImportError, AttributeError) as error:
+            self._say(Level.WARNING, f"warning: {spec.name}: cannot import {spec.main}: {error}; it is not started")
             return False
-        child_process.load_main(spec)
         return True
 
     def _release(self) -> None:
