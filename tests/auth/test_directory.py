@@ -1,0 +1,201 @@
+"""The embedded directory."""
+
+import os
+import stat
+from pathlib import Path
+
+import apsw
+import pytest
+
+from posthouse.auth import schema
+from posthouse.auth.directory import Directory, DirectoryError, Refused
+from posthouse.auth.names import BadName
+from posthouse.auth.schemes import Argon2Cost, Hasher, UnusablePassword
+
+CHEAP = Hasher(Argon2Cost(memory_octets=64 << 10, passes=1))
+
+
+@pytest.fixture
+def directory(tmp_path: Path):  # type: ignore[no-untyped-def]
+    found = Directory.open(tmp_path / "auth" / "directory.sqlite", hasher=CHEAP, cache_entries=100)
+    found.add_domain("example.org")
+    yield found
+    found.close()
+
+
+def second(directory: Directory, tmp_path: Path) -> Directory:
+    return Directory.open(tmp_path / "auth" / "directory.sqlite", hasher=CHEAP, cache_entries=100)
+
+
+def test_the_database_can_be_read_by_its_owner_only(directory: Directory, tmp_path: Path) -> None:
+    directory.add_account("bob@example.org", "secret")
+    for path in (tmp_path / "auth", *(tmp_path / "auth").iterdir()):
+        assert not stat.S_IMODE(os.stat(path).st_mode) & 0o077, path
+
+
+def test_names_are_kept_in_one_spelling(directory: Directory) -> None:
+    assert directory.add_domain("BÜCHER.example.") == "xn--bcher-kva.example"
+    account = directory.add_account("Bob@Bücher.Example", "secret")
+    assert account.address == "bob@xn--bcher-kva.example"
+    assert directory.account("BOB@bücher.example") == directory.account("bob@XN--BCHER-KVA.example") != None  # noqa: E711
+    directory.add_account("用户@example.org", "secret")
+    assert directory.account("用户@EXAMPLE.org") is not None
+    assert directory.has_domain("bücher.EXAMPLE")
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["", "bob", "@example.org", "bob@", "a/b@example.org", "..@example.org", ".a@example.org", "a..b@example.org"]
+    + ["a b@example.org", "a\0b@example.org", "a@b@example.org", "x" * 65 + "@example.org", "bob@exa mple.org"]
+    + ["bob@-x.org", "bob@x..org", "bob@" + "a" * 64 + ".org", "bob@[192.0.2.1]", "bob\n@example.org"],
+)
+def test_an_address_that_could_leave_its_directory_or_break_a_line_is_no_account(
+    directory: Directory, address: str
+) -> None:
+    with pytest.raises((BadName, Refused)):
+        directory.add_account(address, "secret")
+
+
+def test_an_account_needs_its_domain(directory: Directory) -> None:
+    with pytest.raises(Refused, match="posthouse domain add example.net"):
+        directory.add_account("bob@example.net", "secret")
+
+
+def test_changes_of_another_connection_are_seen_at_once(directory: Directory, tmp_path: Path) -> None:
+    other = second(directory, tmp_path)
+    assert directory.account("bob@example.org") is None
+    other.add_account("bob@example.org", "secret", quota_octets=7)
+    found = directory.account("bob@example.org")
+    assert found is not None
+    assert found.quota_octets == 7
+    other.set_quota("bob@example.org", 8)
+    other.set_disabled("bob@example.org", True)
+    found = directory.account("bob@example.org")
+    assert found is not None
+    assert (found.quota_octets, found.is_disabled) == (8, True)
+    other.remove_account("bob@example.org")
+    assert directory.account("bob@example.org") is None
+    other.close()
+
+
+def test_one_writer_waits_for_another(directory: Directory, tmp_path: Path) -> None:
+    other = second(directory, tmp_path)
+    other._connection.set_busy_timeout(50)
+    with directory._transaction(), pytest.raises(DirectoryError, match="(?i)busy|locked"):
+        other.add_domain("example.net")
+    other.add_domain("example.net")
+    other.close()
+
+
+def test_a_domain_with_contents_is_not_removed_by_accident(directory: Directory) -> None:
+    directory.add_account("bob@example.org", "secret")
+    directory.add_alias("info@example.org", ["bob@example.org"])
+    with pytest.raises(Refused, match="1 accounts and 1 aliases"):
+        directory.remove_domain("example.org")
+    directory.remove_domain("example.org", with_contents=True)
+    assert directory.account("bob@example.org") is None
+    assert directory.targets("info@example.org") == ()
+    assert directory.domains() == []
+
+
+def test_aliases_collect_targets_in_order(directory: Directory) -> None:
+    directory.add_alias("team@example.org", ["a@example.net", "B@Example.net"])
+    assert directory.add_alias("team@example.org", ["c@example.net"]).targets == (
+        "a@example.net",
+        "B@example.net",
+        "c@example.net",
+    )
+    directory.remove_alias("team@example.org", ["a@example.net"])
+    assert directory.targets("TEAM@example.org") == ("B@example.net", "c@example.net")
+    with pytest.raises(Refused, match="leads there already"):
+        directory.add_alias("team@example.org", ["c@example.net"])
+    directory.remove_alias("team@example.org")
+    with pytest.raises(Refused, match="there is no alias"):
+        directory.remove_alias("team@example.org")
+
+
+def test_a_catch_all_spares_accounts_and_aliases(directory: Directory) -> None:
+    directory.add_account("bob@example.org", "secret")
+    directory.add_alias("info@example.org", ["bob@example.org"])
+    assert directory.targets("bob@example.org") == ()
+    directory.add_alias("@example.org", ["all@example.net"])
+    assert directory.targets("@example.org") == ("all@example.net",)
+    assert directory.targets("bob@example.org") == ("bob@example.org",)
+    assert directory.targets("info@example.org") == ("bob@example.org",)
+    assert directory.targets("other@example.org") == ()
+
+
+def test_an_alias_takes_an_accounts_mail_only_if_that_is_said(directory: Directory) -> None:
+    directory.add_account("bob@example.org", "secret")
+    with pytest.raises(Refused, match="take all its mail away"):
+        directory.add_alias("bob@example.org", ["x@example.net"])
+    directory.add_alias("bob@example.org", ["bob@example.org", "x@example.net"])
+    assert directory.targets("bob@example.org") == ("bob@example.org", "x@example.net")
+    directory.add_alias("alias@example.org", ["bob@example.org"])
+    with pytest.raises(Refused, match="is an alias"):
+        directory.add_account("alias@example.org", "secret")
+
+
+def test_a_refused_change_leaves_nothing_behind(directory: Directory) -> None:
+    with pytest.raises(Refused):
+        directory.add_alias("team@example.org", [f"u{n}@example.net" for n in range(1001)])
+    assert directory.aliases() == []
+    with pytest.raises(Refused):
+        directory.set_quota("bob@example.org", -1)
+
+
+def test_hashes_from_elsewhere_are_checked_when_they_are_set(directory: Directory) -> None:
+    directory.add_account("bob@example.org", "{SHA512-CRYPT}$6$abcdefgh$" + "x" * 86, hashed=True)
+    for bad in ("secret", "{ROT13}frperg", "{ARGON2ID}nonsense", "{MD5-CRYPT}$6$x$y", "{PLAIN}two\nlines"):
+        with pytest.raises(UnusablePassword):
+            directory.set_password("bob@example.org", bad, hashed=True)
+
+
+def test_what_quotes_mean_to_sql_is_only_text(directory: Directory) -> None:
+    name = "o'brien;--@example.org"
+    with pytest.raises(BadName):
+        directory.add_account(name, "x")
+    directory.add_account("o'brien@example.org", "x'); DROP TABLE accounts; --")
+    assert directory.account("o'brien@example.org") is not None
+    assert directory.account("' OR 1=1 --") is None
+
+
+def test_a_database_of_a_later_release_is_refused(directory: Directory, tmp_path: Path) -> None:
+    directory._rows("UPDATE schema_version SET version = 99")
+    with pytest.raises(DirectoryError, match="later release"):
+        second(directory, tmp_path)
+
+
+def test_an_older_schema_is_brought_up_to_date(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "directory.sqlite"
+    old = Directory.open(path, hasher=CHEAP)
+    old.add_domain("example.org")
+    monkeypatch.setattr(schema, "VERSIONS", (*schema.VERSIONS, ("CREATE TABLE extra (name VARCHAR(10))",)))
+    new = Directory.open(path, hasher=CHEAP)
+    assert new._rows("SELECT version FROM schema_version") == [(2,)]
+    assert new._rows("SELECT count(*) FROM extra") == [(0,)]
+    assert new.domains() == ["example.org"]
+    old.close()
+    new.close()
+
+
+def test_a_migration_that_fails_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "directory.sqlite"
+    Directory.open(path, hasher=CHEAP).close()
+    broken = ("CREATE TABLE extra (name VARCHAR(10))", "CREATE NONSENSE")
+    monkeypatch.setattr(schema, "VERSIONS", (*schema.VERSIONS, broken))
+    with pytest.raises(DirectoryError):
+        Directory.open(path, hasher=CHEAP)
+    connection = apsw.Connection(str(path))
+    assert connection.execute("SELECT version FROM schema_version").fetchall() == [(1,)]
+    assert not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'extra'").fetchall()
+    connection.close()
+
+
+def test_a_file_that_is_no_database_is_an_error_not_an_empty_directory(tmp_path: Path) -> None:
+    path = tmp_path / "directory.sqlite"
+    path.write_bytes(b"this is not a database" * 100)
+    with pytest.raises(DirectoryError):
+        Directory.open(path)
+    with pytest.raises(DirectoryError):
+        Directory.open(tmp_path / "missing.sqlite", create=False)
