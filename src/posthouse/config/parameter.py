@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Final, Generic, TypeVar
 
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 
 class BadValue(ValueError):
@@ -18,11 +19,11 @@ class BadValue(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Kind(Generic[T]):
+class Kind(Generic[T_co]):
     """How the text of a value becomes a value: `parse` raises `BadValue`. `name` appears in the reference page."""
 
     name: str
-    parse: Callable[[str], T]
+    parse: Callable[[str], T_co]
 
 
 def _parse_integer(text: str) -> int:
@@ -118,7 +119,7 @@ size: Final = Kind("size in octets", _parse_size)
 
 
 @dataclass(frozen=True, slots=True)
-class Param(Generic[T]):
+class Param(Generic[T_co]):
     """`default` is text in the parameter's own language and may name other parameters ("$myhostname").
 
     `raw` keeps `$name` unexpanded for parameters whose value is expanded later, per use (smtpd_banner at greeting
@@ -126,14 +127,14 @@ class Param(Generic[T]):
     """
 
     name: str
-    kind: Kind[T]
+    kind: Kind[T_co]
     default: str
     doc: str
     minimum: float | None = None
     maximum: float | None = None
     raw: bool = False
 
-    def parse(self, value: str) -> T:
+    def parse(self, value: str) -> T_co:
         """`value` is already expanded. Raises BadValue, with what would be accepted."""
         parsed = self.kind.parse(value.strip())
         if isinstance(parsed, int | float) and not isinstance(parsed, bool):
@@ -170,7 +171,7 @@ class Registry:
             raise ValueError(f"{self.language}: {param.name} needs a sentence of documentation")
         if "$" not in param.default and not param.raw:
             param.parse(param.default)
-        self.params[param.name] = param  # type: ignore[assignment]  # Param[T] is read-only, so covariant in fact
+        self.params[param.name] = param
         return param
 
     def know(self, known: Known) -> None:
