@@ -17,7 +17,7 @@ from posthouse.store.maildir import layout
 from posthouse.store.maildir.index import Index
 from posthouse.store.maildir.layout import TMP
 from posthouse.store.maildir.messagefile import create_file, read_file, to_file, wire_length
-from posthouse.store.maildir.names import base_of, delivery_of
+from posthouse.store.maildir.names import arrival_time, base_of, delivery_of
 from posthouse.store.naming import INBOX, canonical
 
 if TYPE_CHECKING:
@@ -170,8 +170,10 @@ class Deliveries:
         self._views.clear()
 
     def retired(self, deliveries: Sequence[DeliveryId]) -> None:
+        started_s = self._store.environment.started_s
         for delivery in deliveries:
-            if self.unretired.pop(delivery, None) is None and len(self._retired) < MAX_RETIRED:
+            _, base = self.unretired.pop(delivery, ("", ""))
+            if arrival_time(base) <= started_s and len(self._retired) < MAX_RETIRED:
                 self._retired.add(delivery)
         buried = self._buried.intersection(deliveries)
         index = self._store.index_or_none

@@ -1,0 +1,177 @@
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from posthouse.core.identifiers import DeliveryId
+from posthouse.store.interface import StorageFailed
+from posthouse.store.maildir.environment import Environment
+from posthouse.store.maildir.store import MaildirStore
+from tests.store.maildir.test_foreign_writers import TEXT, WIRE, drop, only
+
+MakeStore = Callable[..., MaildirStore]
+FIRST = DeliveryId("4bXyZ1abcdz0.0.0")
+
+
+def test_a_delivery_costs_no_index(store: MaildirStore, root: Path) -> None:
+    store.deliver(WIRE, FIRST, "INBOX", False)
+    assert sorted(path.name for path in root.iterdir()) == ["cur", "new", "tmp"]
+    path = only(root / "new")
+    assert path.read_bytes() == TEXT
+    assert f".{FIRST}." in path.name
+    assert path.name.endswith(f",S={len(TEXT)},W={len(WIRE)}")
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_delivery_is_found_in_cur_with_any_flags(make_store: MakeStore, root: Path) -> None:
+    make_store().deliver(WIRE, FIRST, "INBOX", False)
+    path = only(root / "new")
+    path.rename(root / "cur" / (path.name + ":2,FS"))
+    assert not make_store().deliver(WIRE, FIRST, "INBOX", True)
+    assert list((root / "new").iterdir()) == []
+
+
+@pytest.mark.parametrize("torn", [b"", TEXT[:-3], TEXT + b"x", TEXT.replace(b"body", b"\0\0\0\0")])
+def test_a_file_with_other_content_is_no_delivery(
+    make_store: MakeStore, root: Path, reports: list[str], torn: bytes
+) -> None:
+    make_store().deliver(WIRE, FIRST, "INBOX", False)
+    only(root / "new").write_bytes(torn)
+    assert make_store().deliver(WIRE, FIRST, "INBOX", True)
+    assert only(root / "new").read_bytes() == TEXT
+    assert any("incomplete delivery" in line for line in reports)
+
+
+def test_a_torn_file_that_somebody_was_shown_is_replaced_under_a_new_uid(make_store: MakeStore, root: Path) -> None:
+    make_store().deliver(WIRE, FIRST, "INBOX", False)
+    only(root / "new").write_bytes(b"")
+    store = make_store()
+    inbox = store.open("INBOX")
+    inbox.claim_recent(False)
+    assert store.deliver(WIRE, FIRST, "INBOX", True)
+    assert [(row.uid, inbox.content(row.uid)) for row in inbox.rows()] == [(2, WIRE)]
+
+
+@pytest.mark.parametrize("how", ["expunge", "move", "delete", "rename"])
+def test_what_was_removed_stays_removed_after_a_restart(make_store: MakeStore, root: Path, how: str) -> None:
+    store = make_store()
+    store.create("box")
+    store.create("other")
+    store.deliver(WIRE, FIRST, "box", False)
+    box = store.open("box")
+    uids = [row.uid for row in box.rows()]
+    if how == "expunge":
+        box.expunge(uids, None)
+    elif how == "move":
+        box.move(uids, "other", None)
+    elif how == "delete":
+        store.delete("box")
+    else:
+        store.rename("box", "renamed")
+    store = make_store()
+    if how in ("delete", "rename"):
+        store.create("box")
+    assert not store.deliver(WIRE, FIRST, "box", True)
+    assert len(store.open("box").rows()) == 0
+
+
+def test_the_file_goes_only_after_its_tombstone_is_on_disk(store: MaildirStore, root: Path) -> None:
+    async def run() -> None:
+        store.deliver(WIRE, FIRST, "INBOX", False)
+        inbox = store.open("INBOX")
+        assert list(inbox.expunge([row.uid for row in inbox.rows()], None)) == [1]
+        # For everybody here it is gone; on disk it waits.
+        assert list(inbox.rows()) == []
+        inbox.refresh()
+        assert list(inbox.rows()) == []
+        assert only(root / "new")
+        await store.flush()
+        assert list((root / "new").iterdir()) == []
+        inbox.refresh()
+        await asyncio.sleep(0)
+
+    asyncio.run(run())
+
+
+def test_a_reader_that_renames_the_waiting_file_does_not_save_it(store: MaildirStore, root: Path) -> None:
+    async def run() -> None:
+        store.deliver(WIRE, FIRST, "INBOX", False)
+        inbox = store.open("INBOX")
+        inbox.expunge([row.uid for row in inbox.rows()], None)
+        path = only(root / "new")
+        path.rename(root / "cur" / (path.name + ":2,S"))
+        await store.flush()
+        assert list((root / "cur").iterdir()) == []
+
+    asyncio.run(run())
+
+
+def test_retired_deliveries_go_at_once_and_leave_nothing_behind(store: MaildirStore, root: Path) -> None:
+    async def run() -> None:
+        store.deliver(WIRE, FIRST, "INBOX", False)
+        store.retired([FIRST])
+        inbox = store.open("INBOX")
+        inbox.expunge([row.uid for row in inbox.rows()], None)
+        assert list((root / "new").iterdir()) == []
+
+    asyncio.run(run())
+    assert store.need_index().buried() == set()
+
+
+def test_a_tombstone_goes_when_the_delivery_is_retired(store: MaildirStore) -> None:
+    store.deliver(WIRE, FIRST, "INBOX", False)
+    inbox = store.open("INBOX")
+    inbox.expunge([row.uid for row in inbox.rows()], None)
+    assert store.need_index().buried() == {FIRST}
+    store.retired([FIRST])
+    assert store.need_index().buried() == set()
+
+
+def test_old_deliveries_and_files_of_others_need_no_tombstone(
+    store: MaildirStore, root: Path, environment: Environment
+) -> None:
+    long_ago = int(environment.started_s - 6 * 86400)
+    drop(root, f"{long_ago}.4bXyZ1abcdz0.0.0.host,S={len(TEXT)}")
+    drop(root, "1795440186.M123P456.host")
+    inbox = store.open("INBOX")
+    inbox.expunge([row.uid for row in inbox.rows()], None)
+    assert store.need_index().buried() == set()
+    assert list((root / "new").iterdir()) == []
+
+
+def test_after_a_failed_flush_what_is_in_the_page_cache_is_not_believed(
+    store: MaildirStore, root: Path, reports: list[str]
+) -> None:
+    async def run() -> None:
+        store.deliver(WIRE, FIRST, "INBOX", False)
+        # The kernel reported an error to somebody else's flush of the same file system.
+        store.volume._failed()
+        with pytest.raises(StorageFailed):
+            await store.flush()
+        assert store.deliver(WIRE, FIRST, "INBOX", True)
+        assert only(root / "new").read_bytes() == TEXT
+        await store.flush()
+
+    asyncio.run(run())
+    assert any("written anew" in line for line in reports)
+
+
+def test_a_withdrawn_delivery_leaves_no_file(store: MaildirStore, root: Path) -> None:
+    store.deliver(WIRE, FIRST, "INBOX", False)
+    inbox = store.open("INBOX")
+    inbox.claim_recent(False)
+    store.withdraw([FIRST])
+    assert list((root / "new").iterdir()) == list((root / "cur").iterdir()) == []
+    assert list(inbox.rows()) == []
+
+
+def test_many_recovered_deliveries_look_at_the_directory_once(make_store: MakeStore) -> None:
+    store = make_store()
+    ids = [DeliveryId(f"4bXyZ{number}z0.0.0") for number in range(500)]
+    for one in ids:
+        store.deliver(WIRE, one, "INBOX", False)
+    store = make_store()
+    assert not any(store.deliver(WIRE, one, "INBOX", True) for one in ids)
+    assert store.deliver(WIRE, DeliveryId("4bXyZ999z0.0.0"), "INBOX", True)
+    assert not store.deliver(WIRE, DeliveryId("4bXyZ999z0.0.0"), "INBOX", True)

@@ -1,0 +1,263 @@
+"""UIDs and UIDVALIDITY across restarts, crashes, damage and restored files."""
+
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from posthouse.core.identifiers import Uid
+from posthouse.store.interface import Cached, FlagChange, StorageFailed
+from posthouse.store.maildir import index as index_module
+from posthouse.store.maildir.environment import Environment
+from posthouse.store.maildir.location import BadLocation, MailLocation, parse_location
+from posthouse.store.maildir.store import MaildirStore
+from tests.store.maildir.test_foreign_writers import TEXT, WIRE, drop
+
+MakeStore = Callable[..., MaildirStore]
+
+
+def snapshot(store: MaildirStore, name: str = "INBOX") -> list[tuple[int, bytes | None, frozenset[str]]]:
+    mailbox = store.open(name)
+    return [(row.uid, mailbox.content(row.uid), row.flags) for row in mailbox.rows()]
+
+
+def test_everything_is_the_same_after_a_restart(make_store: MakeStore) -> None:
+    store = make_store()
+    store.create("a/b")
+    mailbox = store.open("a/b")
+    for number in range(5):
+        mailbox.append(WIRE + b"%d\r\n" % number, frozenset({"\\Seen", "Key"}), 1e9 + number, None)
+    mailbox.expunge([Uid(2)], None)
+    mailbox.store_flags([Uid(3)], FlagChange.REPLACE, frozenset({"\\Flagged"}), None)
+    mailbox.claim_recent(False)
+    before = (
+        snapshot(store, "a/b"),
+        mailbox.uid_validity,
+        mailbox.uid_next,
+        mailbox.highest_modseq,
+        list(mailbox.rows()),
+    )
+    store = make_store()
+    mailbox = store.open("a/b")
+    after = (
+        snapshot(store, "a/b"),
+        mailbox.uid_validity,
+        mailbox.uid_next,
+        mailbox.highest_modseq,
+        list(mailbox.rows()),
+    )
+    assert after == before
+    assert mailbox.claim_recent(True) == frozenset()
+
+
+def test_uids_of_dovecot_are_kept(make_store: MakeStore, root: Path) -> None:
+    for name in ("1.a.host,S=3", "2.b.host", "3.c.host", "0.unlisted.host"):
+        drop(root, name + ":2,S", "cur")
+    drop(root, "9.recent.host")
+    (root / "dovecot-keywords").write_text("0 Work\n")
+    (root / "dovecot-uidlist").write_text(
+        "3 V12345 N20 Gabc\n3 :1.a.host,S=3:2,\n7 W77 :2.b.host\n9 :gone.host\n12 :3.c.host:2,Sa\n"
+    )
+    inbox = make_store().open("INBOX")
+    assert inbox.uid_validity == 12345
+    assert [row.uid for row in inbox.rows()] == [3, 7, 12, 20, 21]
+    assert inbox.content(Uid(12)) == WIRE
+    assert inbox.rows()[1].size == 77
+    assert inbox.claim_recent(False) >= {21}
+    # A second time it is our index that counts.
+    (root / "dovecot-uidlist").unlink()
+    inbox = make_store().open("INBOX")
+    assert (inbox.uid_validity, [row.uid for row in inbox.rows()]) == (12345, [3, 7, 12, 20, 21])
+
+
+def test_a_uid_list_that_is_none_is_reported_and_messages_get_new_uids(
+    make_store: MakeStore, root: Path, reports: list[str]
+) -> None:
+    drop(root, "1.a.host")
+    (root / "dovecot-uidlist").write_text("gibberish\n")
+    assert [row.uid for row in make_store().open("INBOX").rows()] == [1]
+    assert any("dovecot-uidlist is not usable" in line for line in reports)
+
+
+@pytest.mark.parametrize("damage", ["header", "middle", "empty", "text"])
+def test_a_damaged_index_is_set_aside_and_rebuilt(
+    make_store: MakeStore, root: Path, reports: list[str], damage: str
+) -> None:
+    store = make_store()
+    inbox = store.open("INBOX")
+    for _ in range(300):
+        inbox.append(WIRE, frozenset({"\\Seen"}), None, None)
+    list(inbox.cached([row.uid for row in inbox.rows()], Cached.ENVELOPE))
+    validity = inbox.uid_validity
+    store.close()
+    path = root / "posthouse.index"
+    data = bytearray(path.read_bytes())
+    if damage == "header":
+        data[:100] = b"x" * 100
+    elif damage == "middle":
+        data[4096:] = b"\xff" * (len(data) - 4096)
+    elif damage == "empty":
+        data.clear()
+    else:
+        data[:] = b"this is no database\n" * 100
+    path.write_bytes(bytes(data))
+    store = make_store()
+    try:
+        rows = store.open("INBOX").rows()
+    except StorageFailed:
+        # Found only while reading: the next open starts anew.
+        rows = store.open("INBOX").rows()
+    assert len(rows) == 300
+    assert all(row.flags == {"\\Seen"} for row in rows)
+    assert store.open("INBOX").uid_validity > validity
+    if damage != "empty":
+        assert any("damaged" in line for line in reports)
+        assert list(root.glob("posthouse.index.damaged-*"))
+
+
+def test_a_lost_index_never_gives_a_uid_validity_again(make_store: MakeStore, root: Path) -> None:
+    seen = []
+    for _ in range(3):
+        seen.append(make_store().open("INBOX").uid_validity)
+        make_store().close()
+        for path in root.glob("posthouse.index*"):
+            path.unlink()
+    assert seen == sorted(set(seen))
+
+
+def test_after_a_power_cut_that_lost_the_last_rows_no_uid_names_two_messages(
+    make_store: MakeStore, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was on disk is a copy of the index from before; files of the later messages may be there or not."""
+    store = make_store()
+    inbox = store.open("INBOX")
+    inbox.append(WIRE, frozenset(), None, None)
+    store.close()
+    kept = root.with_name("kept")
+    kept.mkdir()
+    for path in root.glob("posthouse.index*"):
+        shutil.copy(path, kept)
+    inbox = make_store().open("INBOX")
+    shown = [inbox.append(WIRE + b"%d\r\n" % number, frozenset(), None, None) for number in range(10)]
+    modseq = inbox.highest_modseq
+    make_store().close()
+    for path in kept.iterdir():
+        shutil.copy(path, root)
+    monkeypatch.setattr(index_module, "BOOT", "after the power cut")
+    inbox = make_store().open("INBOX")
+    assert inbox.rows()[0].uid == 1
+    assert not {row.uid for row in inbox.rows()} & set(shown)
+    assert inbox.uid_next > max(shown)
+    assert inbox.highest_modseq > modseq
+
+
+def test_more_uids_than_a_block_stay_reserved_ahead(make_store: MakeStore, root: Path) -> None:
+    inbox = make_store().open("INBOX")
+    for _ in range(1300):
+        inbox.append(WIRE, frozenset(), None, None)
+        assert inbox.uid_next <= inbox.durable_uid + 1
+    with sqlite3.connect(root / "posthouse.index") as db:
+        ((reserved, following),) = db.execute("SELECT uid_reserved, uid_next FROM mailbox")
+    assert reserved >= following > 1300
+
+
+def test_two_processes_cannot_open_one_index(store: MaildirStore, root: Path) -> None:
+    store.open("INBOX")
+    code = (
+        "import sys; from posthouse.store.flush import Volumes\n"
+        "from posthouse.store.maildir.environment import Environment\n"
+        "from posthouse.store.maildir.location import MailLocation\n"
+        "from posthouse.store.maildir.store import MaildirStore\n"
+        "from posthouse.store.interface import StorageFailed\n"
+        "from posthouse.core.identifiers import DeliveryId\n"
+        "other = MaildirStore(MailLocation(sys.argv[1]), Environment(Volumes()))\n"
+        "other.deliver(b'Subject: x\\r\\n\\r\\n', DeliveryId('otherz0.0.0'), 'INBOX', False)\n"
+        "try:\n    other.open('INBOX')\nexcept StorageFailed as error:\n    print(error.detail)\n"
+    )
+    answer = subprocess.run(
+        [sys.executable, "-c", code, str(root)], capture_output=True, text=True, timeout=30, check=True
+    )
+    assert "locked by another process" in answer.stdout
+    inbox = store.open("INBOX")
+    inbox.refresh()
+    assert len(inbox.rows()) == 1
+
+
+def test_the_write_ahead_log_is_copied_back(make_store: MakeStore, root: Path, environment: Environment) -> None:
+    inbox = make_store().open("INBOX")
+    sizes = []
+    for _ in range(40):
+        inbox.append(b"Subject: x\r\nX-Long: " + b"y" * 50_000 + b"\r\n\r\n", frozenset(), None, None)
+        for _ in inbox.cached([row.uid for row in inbox.rows()][-1:], Cached.HEADER):
+            pass
+        environment.volumes.executor.submit(int).result()
+        sizes.append((root / "posthouse.index-wal").stat().st_size)
+    for _ in range(30):
+        inbox.store_flags([Uid(1)], FlagChange.ADD, frozenset({f"k{len(sizes)}"}), None)
+        sizes.append((root / "posthouse.index-wal").stat().st_size)
+    make_store().close()
+    assert not (root / "posthouse.index-wal").exists()
+    assert max(sizes) < 20 * 1024 * 1024
+
+
+def test_a_store_that_was_closed_can_be_used_no_more_and_opened_again(make_store: MakeStore) -> None:
+    first = make_store()
+    inbox = first.open("INBOX")
+    inbox.append(WIRE, frozenset(), None, None)
+    first.close()
+    assert first.idle
+    assert len(make_store().open("INBOX").rows()) == 1
+
+
+def test_an_unused_mailbox_gives_its_memory_back_and_comes_again(make_store: MakeStore, root: Path) -> None:
+    store = make_store()
+    inbox = store.open("INBOX")
+    inbox.append(WIRE, frozenset({"Key"}), None, None)
+    stop = inbox.listen(lambda event: None)
+    store.tidy(-1)
+    assert inbox.loaded
+    stop()
+    store.tidy(-1)
+    assert not inbox.loaded
+    drop(root, "1.a.host")
+    assert [row.uid for row in inbox.rows()] == [1, 2]
+    assert inbox.content(Uid(1)) == WIRE
+
+
+def test_only_new_messages_make_no_status_slow(make_store: MakeStore, root: Path) -> None:
+    inbox = make_store().open("INBOX")
+    inbox.append(WIRE, frozenset({"\\Seen"}), None, None)
+    for part in ("new", "cur"):
+        os.utime(root / part, (1e9, 1e9))
+    inbox.refresh()
+    store = make_store()
+    drop(root, "5.x.host")
+    status = store.status("INBOX")
+    assert (status.messages, status.unseen, status.recent) == (2, 1, 2)
+    assert [row.uid for row in store.open("INBOX").rows()] == [1, 2]
+
+
+def test_locations_of_dovecot() -> None:
+    assert parse_location("maildir:~/Maildir", "/home/u") == MailLocation("/home/u/Maildir")
+    assert parse_location("maildir:/var/mail/u:INDEX=/idx/u:LAYOUT=Maildir++", "") == MailLocation(
+        "/var/mail/u", "/idx/u"
+    )
+    assert parse_location("/var/mail/u/", "") == MailLocation("/var/mail/u")
+    for bad in ("mbox:/var/mail/u", "maildir:relative", "maildir:/x:LAYOUT=fs", "maildir:/x:INBOX=/y"):
+        with pytest.raises(BadLocation):
+            parse_location(bad, "/home/u")
+
+
+def test_an_index_apart_from_the_mail(tmp_path: Path, environment: Environment) -> None:
+    location = MailLocation(str(tmp_path / "Maildir"), str(tmp_path / "index/u"))
+    store = MaildirStore(location, environment)
+    store.open("INBOX").append(WIRE, frozenset(), None, None)
+    store.close()
+    assert (tmp_path / "index/u/posthouse.index").exists()
+    assert not list((tmp_path / "Maildir").glob("posthouse*"))
+    assert next((tmp_path / "Maildir/cur").iterdir()).read_bytes() == TEXT
