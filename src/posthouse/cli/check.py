@@ -24,6 +24,9 @@ from posthouse.config.configuration import Configuration, Problem
 from posthouse.config.loading import load
 from posthouse.config.parameter import BadValue, Settings
 from posthouse.config.parameters.general import DATA_DIRECTORY, QUEUE_DIRECTORY
+from posthouse.config.problems import nearest
+from posthouse.policy import unsupported_restrictions
+from posthouse.policy.lists import DEFAULT_PROTECTION, KNOWN, is_open_relay
 from posthouse.services.table import PROCESSES
 from posthouse.tables.support import table_files, unsupported_tables
 
@@ -46,6 +49,7 @@ def problems(configuration_directory: str, overrides: Mapping[str, str] | None =
     found = list(configuration.problems)
     try:
         found += _tables(configuration.main, places)
+        found += _restrictions(configuration, places)
         found += _certificates(configuration, places)
         found += _directories(configuration, places)
         found += _users(configuration.main, places)
@@ -83,6 +87,30 @@ def _tables(settings: Settings, places: Mapping[str, str]) -> Iterator[Problem]:
             yield Problem(
                 "warning", _at(name, places), f"{name}: {path} does not exist; every look-up in it fails temporarily"
             )
+
+
+def _restrictions(configuration: Configuration, places: Mapping[str, str]) -> Iterator[Problem]:
+    settings = configuration.main
+    named = set(unsupported_restrictions(settings))
+    for name, word in sorted(named):
+        yield _restriction(name, word, _at(name, places))
+    if is_open_relay(settings):
+        yield Problem(
+            "warning",
+            _at("smtpd_relay_restrictions", places),
+            "neither smtpd_relay_restrictions nor smtpd_recipient_restrictions says who may relay",
+            f"until then this holds: {', '.join(DEFAULT_PROTECTION)}",
+        )
+    for entry in configuration.master:
+        if entry.options:
+            for name, word in unsupported_restrictions(settings.overlay(entry.options)):
+                if (name, word) not in named:
+                    yield _restriction(f"{entry.endpoint}: -o {name}", word, entry.at)
+
+
+def _restriction(name: str, word: str, at: str) -> Problem:
+    what = f"{name}: the restriction {word} is not supported; mail that reaches it is answered 451 4.3.5"
+    return Problem("warning", at, what, nearest(word, KNOWN))
 
 
 def _certificates(configuration: Configuration, places: Mapping[str, str]) -> Iterator[Problem]:
@@ -143,14 +171,19 @@ def _users(settings: Settings, places: Mapping[str, str]) -> Iterator[Problem]:
     """As root every process runs under a user of its own; each must exist."""
     if os.geteuid() != 0:
         return
+    missing: dict[str, str] = {}
     for name in dict.fromkeys(spec.user for spec in PROCESSES):
-        if name not in settings.registry.params:
-            continue
         user = settings.text(name)
         try:
             pwd.getpwnam(user)
         except KeyError:
-            yield Problem("warning", _at(name, places), f"{name}: there is no user {user!r}", INIT)
+            if name in places:
+                yield Problem("warning", places[name], f"{name}: there is no user {user!r}", INIT)
+            else:
+                missing[name] = user
+    if missing:
+        words = ", ".join(f"{user} ({name})" for name, user in missing.items())
+        yield Problem("warning", "system users", f"these are missing: {words}", '"posthouse init" makes them')
 
 
 def main() -> None:

@@ -14,7 +14,7 @@ def write(directory: Path, main: str) -> str:
         made.mkdir(exist_ok=True)
     owner = "".join(f"{name} = root\n" for name in _users()) if os.geteuid() == 0 else ""
     (directory / "main.cf").write_text(
-        f"queue_directory = {spool}\ndata_directory = {data}\nalias_maps =\nalias_database =\n{owner}{main}"
+        f"compatibility_level = 3.6\nqueue_directory = {spool}\ndata_directory = {data}\nalias_maps =\nalias_database =\n{owner}{main}"
     )
     (directory / "master.cf").write_text("smtp inet n - n - - smtpd\n")
     return str(directory)
@@ -46,6 +46,21 @@ def test_missing_tables_and_types_are_named(tmp_path: Path) -> None:
     assert any(f"{tmp_path}/transport does not exist" in one for one in found)
     assert any("no table type for 'cdb:/x'" in one for one in found)
     assert all(f"{tmp_path}/main.cf:" in one for one in found)
+
+
+def test_restrictions_that_are_not_there_are_named(tmp_path: Path) -> None:
+    directory = write(tmp_path, "smtpd_recipient_restrictions = reject_unauth_destinaton, permit\n")
+    master = "smtp inet n - n - - smtpd\n -o smtpd_client_restrictions=permit_mynetwork,reject\n"
+    (tmp_path / "master.cf").write_text(master)
+    found = said(directory)
+    assert any("main.cf:" in one and one.endswith("did you mean reject_unauth_destination?") for one in found)
+    assert any("master.cf:1: warning: smtp: -o smtpd_client_restrictions" in one for one in found)
+    assert len(found) == 2
+
+
+def test_a_configuration_that_does_not_say_who_may_relay_is_named(tmp_path: Path) -> None:
+    (one,) = said(write(tmp_path, "smtpd_relay_restrictions =\n"))
+    assert "says who may relay" in one
 
 
 def test_directories_are_examined(tmp_path: Path) -> None:
