@@ -66,6 +66,8 @@ class Scripted(asyncio.Protocol):
         self.server = server
         self.buffer = b""
         self.in_data = False
+        self.held = False
+        """Commands wait until a TLS handshake is over."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
@@ -81,7 +83,7 @@ class Scripted(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self.buffer += data
-        while True:
+        while not self.held:
             if self.in_data:
                 if self.buffer.startswith(b".\r\n"):
                     self.buffer = self.buffer[3:]

@@ -118,6 +118,9 @@ class Attempt:
         except MailError as error:
             self._failed(SessionError("4.7.5", f"TLS policy of {destination.text}: {error}", connect=True), None)
             return False
+        except SessionError as error:
+            self._failed(error, None)
+            return False
         sessions = 0
         for host in hosts:
             self._note_skipped()
