@@ -14,7 +14,8 @@ def write(directory: Path, main: str) -> str:
         made.mkdir(exist_ok=True)
     owner = "".join(f"{name} = root\n" for name in _users()) if os.geteuid() == 0 else ""
     (directory / "main.cf").write_text(
-        f"compatibility_level = 3.6\nqueue_directory = {spool}\ndata_directory = {data}\nalias_maps =\nalias_database =\n{owner}{main}"
+        f"compatibility_level = 3.6\nqueue_directory = {spool}\ndata_directory = {data}\n"
+        f"alias_maps =\nalias_database =\n{owner}{main}"
     )
     (directory / "master.cf").write_text("smtp inet n - n - - smtpd\n")
     return str(directory)
