@@ -26,21 +26,6 @@ def test_a_killed_process_is_started_again_and_mail_goes_on(sandbox: RunningSyst
         assert status == "OK"
 
 
-def test_a_process_that_keeps_dying_is_restarted_after_growing_pauses(new_sandbox: NewSandbox) -> None:
-    system = new_sandbox()
-    system.expect_log(r"process tables 0 pid \d+ killed by signal 9")
-    system.expect_log(r"tables 0: bad command startup -- throttling")
-    for _ in range(3):
-        system.wait_until(lambda: "tables 0" in system.processes(), "tables")
-        system.kill("tables 0")
-        system.wait_until(lambda: "tables 0" not in system.processes() or True, "its end")
-        os.sched_yield()
-        killed = system.log().count("killed by signal 9")
-        system.wait_until(lambda before=killed: system.log().count("killed by signal 9") >= max(1, before), "the log")
-    system.wait_for_log(r"tables 0: bad command startup -- throttling 1s")
-    system.wait_until(lambda: "tables 0" in system.processes(), "tables again")
-
-
 def test_reload_keeps_open_smtp_and_imap_connections(sandbox: RunningSystem) -> None:
     before = sandbox.processes()
     with sandbox.smtp() as smtp, sandbox.imap() as imap:

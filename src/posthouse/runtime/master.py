@@ -9,7 +9,6 @@ import contextlib
 import functools
 import gc
 import heapq
-import importlib.util
 import itertools
 import os
 import selectors
@@ -17,7 +16,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -624,7 +623,3 @@ def _describe(status: int) -> str:
     if os.WIFSIGNALED(status):
         return f"killed by signal {os.WTERMSIG(status)}"
     return f"exit status {os.WEXITSTATUS(status)}"
-
-
-def missing_modules(specs: Iterable[ProcessSpec]) -> list[str]:
-    return [spec.name for spec in specs if importlib.util.find_spec(spec.main.partition(":")[0]) is None]
