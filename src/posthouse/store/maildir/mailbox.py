@@ -192,6 +192,7 @@ class MaildirMailbox(Folder):
         index = self.store.need_index()
         with index.grouped():
             uid = self.take_uids(len(files))
+            reached(Step.UIDS_ASSIGNED)
             modseq = self.next_modseq()
             rows = [
                 IndexRow(uid + number, file, " ".join(sorted(extra)), modseq, date, size)
