@@ -146,7 +146,7 @@ class Agent:
         self.jobs.append(record)
         answer = self.answer(record)
         if answer is None:
-            self.held.append((record, respond))
+            self.held.append((record, _once(respond)))
         else:
             respond(answer)
 
@@ -163,6 +163,17 @@ class Agent:
 
     def close(self) -> None:
         self._peer.close()
+
+
+def _once(respond: Responder) -> Responder:
+    answered: list[Record] = []
+
+    def answer(reply: Record) -> None:
+        if not answered:
+            answered.append(reply)
+            respond(reply)
+
+    return answer
 
 
 class Rig:
@@ -243,6 +254,11 @@ class Rig:
         return self
 
     async def stop(self) -> None:
+        manager, messages = self.process.manager, self.process.ledger.state.messages
+        for agent in self._agents:
+            for job, respond in agent.held:
+                respond(sent(job))
+        await self.until(lambda: all(queue_id in messages for queue_id in manager.active))
         await self.process.stop()
         await self.close()
 

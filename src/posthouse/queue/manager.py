@@ -267,6 +267,7 @@ class Manager:
                 self._lookups.route(recipient.address, sender, functools.partial(self._route_answer, active, index))
         if not active.resolving:
             self._schedule(active)
+        active.outstanding -= 1
         self._settle(active)
 
     def _route_answer(self, active: Active, index: int, answer: Answer) -> None:
@@ -281,6 +282,7 @@ class Manager:
                 self.end_inside(active, index, DeliveryStatus.DEFERRED, "4.3.0", words)
         if not active.resolving:
             self._schedule(active)
+        active.outstanding -= 1
         self._settle(active)
 
     def _routed(self, active: Active, index: int, recipient: QueuedRecipient, route: Resolution) -> None:

@@ -244,8 +244,7 @@ class Notices:
     async def _expand(self, to: Address) -> list[QueuedRecipient]:
         """The recipient of a notification goes through cleanup like any other; raises MailError."""
         done: asyncio.Future[Expanded | MailError] = asyncio.get_running_loop().create_future()
-        # RFC 3461 s5.2.7: a notification must never cause another one.
-        self._cleanup.recipients(Envelope(None, (Recipient(to, "", ("NEVER",)),)), done.set_result)
+        self._cleanup.recipients(Envelope(None, (Recipient(to),)), done.set_result)
         result = await done
         if isinstance(result, MailError):
             raise result
