@@ -12,7 +12,7 @@ from typing import cast
 
 import pytest
 
-PATIENCE_S = 10.0
+PATIENCE_S = 20.0
 
 
 def program(name: str) -> str:
