@@ -137,12 +137,17 @@ class LogFile:
         os.close(self._descriptor)
         self._descriptor = descriptor
 
+    def close(self) -> None:
+        self.retry()
+        os.close(self._descriptor)
+
 
 class Syslog:
     """/dev/log, connected again when syslogd was restarted; lines it does not take at once are counted and dropped."""
 
-    def __init__(self, facility: int) -> None:
+    def __init__(self, facility: int, path: str = SYSLOG_SOCKET) -> None:
         self._facility = facility
+        self._path = path
         self._sock: socket.socket | None = None
         self.dropped = 0
 
@@ -152,7 +157,7 @@ class Syslog:
             try:
                 if self._sock is None:
                     self._sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
-                    self._sock.connect(SYSLOG_SOCKET)
+                    self._sock.connect(self._path)
                 self._sock.send(data)
                 return
             except BlockingIOError:
@@ -162,6 +167,11 @@ class Syslog:
                     self._sock.close()
                 self._sock = None
         self.dropped += 1
+
+    def close(self) -> None:
+        if self._sock is not None:
+            self._sock.close()
+            self._sock = None
 
     @property
     def facility(self) -> int:
@@ -222,10 +232,11 @@ class ControlProcess(ProcessMain):
             else:
                 self._files[path] = LogFile(path, descriptor)
         for path in [one for one in self._files if one not in descriptors]:
-            del self._files[path]
+            self._files.pop(path).close()
         if not descriptors and self._syslog is None:
             self._syslog = Syslog(FACILITIES.get(self.context.settings[SYSLOG_FACILITY], FACILITIES["mail"]))
-        elif descriptors:
+        elif descriptors and self._syslog is not None:
+            self._syslog.close()
             self._syslog = None
 
     async def stop(self) -> None:
