@@ -94,7 +94,7 @@ def test_a_maildir_of_dovecot_keeps_uids_flags_names_and_subscriptions(dovecot: 
         'CREATE "Entw&APw-rfe.2026"',
         'SUBSCRIBE "Entw&APw-rfe.2026"',
         "SUBSCRIBE INBOX",
-        'COPY 1:2 "Entw&APw-rfe.2026"',
+        'UID COPY 2:3 "Entw&APw-rfe.2026"',
         "UID FETCH 1:* (FLAGS RFC822.SIZE INTERNALDATE)",
     )
     inbox = store.open("INBOX")
