@@ -92,7 +92,10 @@ def _become_owner(directory: Path, auth_user: str) -> None:
         except KeyError:
             # A system that runs entirely as root (a sandbox in a container) has no such user.
             return
-        directory.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        if not directory.parent.exists():
+            directory.parent.mkdir(parents=True)
+            # Whatever the umask: several users have directories of their own in there.
+            directory.parent.chmod(0o755)
         directory.mkdir(mode=0o700)
         os.chown(directory, owner.pw_uid, owner.pw_gid)
     facts = directory.stat()
