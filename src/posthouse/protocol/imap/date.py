@@ -65,8 +65,9 @@ def _format_day(day: int) -> bytes:
     return text
 
 
-def day_of(seconds: float) -> date:
-    return datetime.fromtimestamp(min(max(seconds, _MINIMUM_S), _MAXIMUM_S), UTC).date()
+def start_of(day: date) -> float:
+    """When a day begins, in the zone in which INTERNALDATE is shown."""
+    return datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp()
 
 
 def day_of_field(value: bytes) -> date | None:

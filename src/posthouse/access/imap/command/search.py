@@ -1,13 +1,15 @@
 """SEARCH (RFC 3501 s6.4.4): the keys are compiled in `matching`."""
 
+from collections.abc import Generator
 from typing import TYPE_CHECKING
 
-from posthouse.access.imap.matching import CHUNK, Candidate, Question, compile_key
+from posthouse.access.imap.matching import CHUNK, HEADER, ROW, Candidate, Compiler, Question, Search
 from posthouse.access.imap.specification import Answer, Steps
 from posthouse.core.identifiers import Uid
 from posthouse.protocol.imap.arguments import Arguments
 from posthouse.protocol.imap.response import ok
 from posthouse.protocol.imap.search import parse_search
+from posthouse.store.interface import Cached, MessageRow
 
 if TYPE_CHECKING:
     from posthouse.access.imap.session import ImapSession
@@ -25,22 +27,39 @@ def _parse(session: "ImapSession", arguments: Arguments, *, uid: bool) -> Answer
     key = parse_search(arguments)
     selected = session.mailbox
     selected.catch_up()
-    highest = selected.rows[-1].uid if selected.rows else Uid(0)
-    return _search(session, compile_key(key, len(selected.rows), highest), uid=uid)
-
-
-def _search(session: "ImapSession", question: Question, *, uid: bool) -> Steps:
-    selected = session.mailbox
-    mailbox = selected.mailbox
     rows = selected.rows
-    recent = selected.recent
+    compiler = Compiler(len(rows), rows[-1].uid if rows else Uid(0), selected.recent)
+    return _search(session, compiler.search(key), uid=uid)
+
+
+def _search(session: "ImapSession", search: Search, *, uid: bool) -> Steps:
+    rows = session.mailbox.rows
+    of_row = search.of_row
+    found: list[tuple[int, MessageRow]] = []
+    for at in range(0, len(rows), CHUNK[ROW]):
+        chunk = enumerate(rows[at : at + CHUNK[ROW]], at + 1)
+        found.extend([(number, row) for number, row in chunk if of_row(number, row)])
+        yield None
+    if search.question is not None:
+        found = yield from _ask(session, found, search.question)
+    numbers = [row.uid for _, row in found] if uid else [number for number, _ in found]
+    session.write(b"* SEARCH%b\r\n" % b"".join([b" %d" % number for number in numbers]))
+    return ok("Search completed.")
+
+
+def _ask(
+    session: "ImapSession", candidates: list[tuple[int, MessageRow]], question: Question
+) -> Generator[None, None, list[tuple[int, MessageRow]]]:
+    """Those of the messages whose header or body matches."""
+    mailbox = session.mailbox.mailbox
     asks = question.asks
     size = CHUNK[question.cost]
-    found: list[int] = []
-    for at in range(0, len(rows), size):
-        for number, row in enumerate(rows[at : at + size], at + 1):
-            if asks(Candidate(mailbox, number, row, recent=row.uid in recent)):
-                found.append(row.uid if uid else number)
+    found: list[tuple[int, MessageRow]] = []
+    for at in range(0, len(candidates), size):
+        chunk = candidates[at : at + size]
+        headers: dict[Uid, bytes] = {}
+        if question.cost == HEADER:
+            headers = dict(mailbox.cached([row.uid for _, row in chunk], Cached.HEADER))
+        found.extend([each for each in chunk if asks(Candidate(mailbox, *each, headers.get(each[1].uid)))])
         yield None
-    session.write(b"* SEARCH%b\r\n" % b"".join([b" %d" % number for number in found]))
-    return ok("Search completed.")
+    return found
