@@ -8,7 +8,7 @@ job of the postmap command.
 import contextlib
 import fcntl
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -69,6 +69,18 @@ class LmdbTable(FileTable[Environment]):
         if value is None:
             return None
         return value.removesuffix(b"\0").decode("utf-8", "surrogateescape")
+
+    def entries(self) -> Iterator[tuple[str, str]]:
+        """Everything, for listing. Raises TableError."""
+        try:
+            with self.content().database.begin() as transaction:
+                for key, value in transaction.cursor():
+                    yield (
+                        bytes(key).removesuffix(b"\0").decode("utf-8", "surrogateescape"),
+                        bytes(value).removesuffix(b"\0").decode("utf-8", "surrogateescape"),
+                    )
+        except lmdb.Error as error:
+            raise TableError(f"{self.name}: {error}") from error
 
 
 def write_lmdb(path: str, entries: Iterable[tuple[str, str]], file_mode: int = 0o644) -> None:
