@@ -17,6 +17,9 @@ STANDARDS
 SECURITY
     Reads what strange servers say. Runs with no privilege, jailed, and opens no files after start; content comes from
     the queue as octets or as a descriptor that can only be read. It knows the passwords for smarthosts it asks for.
+DIAGNOSTICS
+    One line for each recipient and attempt; a line for each server that did not do while another was tried. What a
+    peer did wrong is not an error of ours.
 BUGS
     8-bit content is sent as it is to a server without 8BITMIME; it is not converted to quoted-printable. DANE is not
     supported. Tables in -o options of master.cf are not used, only those of main.cf.
