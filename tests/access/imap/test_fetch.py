@@ -94,6 +94,22 @@ def test_partials(selected: ImapWire) -> None:
     assert selected.say("FETCH 1 BODY.PEEK[HEADER]<6.5>")[0] == "* 1 FETCH (BODY[HEADER]<6> {5}\r\nAlice)"
 
 
+def test_slices_of_a_large_message(imap: ImapWire, store: Store) -> None:
+    text = b"".join(b"line %06d\r\n" % number for number in range(20000))
+    inbox = store.open("INBOX")
+    inbox.append(b"Subject: large\r\n\r\n" + text, frozenset(), None, None)
+    inbox.append(b"Subject: small\r\n\r\nx", frozenset(), None, None)
+    imap.say("SELECT INBOX")
+    heard = ""
+    for first in range(0, len(text), 65536):
+        [line, _] = imap.say(f"FETCH 1 BODY.PEEK[1]<{first}.65536>")
+        heard += line.partition("}\r\n")[2].removesuffix(")")
+        assert imap.session.open_message is not None
+    assert heard.encode() == text
+    assert imap.say("FETCH 2 BODY.PEEK[1]<0.5>")[0].endswith("{1}\r\nx)")
+    assert imap.session.open_message is None
+
+
 def test_sections_of_a_nested_message(imap: ImapWire, store: Store) -> None:
     content = MESSAGES["alternative with related and attachment"].replace(b"\n", b"\r\n")
     store.open("INBOX").append(content, frozenset(), None, None)

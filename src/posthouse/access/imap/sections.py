@@ -1,16 +1,19 @@
 """Answers to FETCH that need the message itself: BODY[…] in all its forms (RFC 3501 s6.4.5)."""
 
 from collections.abc import Callable, Sequence
+from typing import Final
 
 from posthouse.access.imap.columns import of_header
 from posthouse.access.imap.statistics import Statistics
+from posthouse.core.identifiers import Uid
 from posthouse.protocol.imap.fetch import Section, Text
 from posthouse.protocol.message.header import header_end
 from posthouse.protocol.message.scanner import Part, scan
 
 
-def section_octets(section: Section, content: bytes, root: Part | None) -> bytes | None:
-    """None: there is no such part. `root` is needed for sections with a number."""
+def section_octets(section: Section, message: "OpenMessage") -> bytes | None:
+    """None: there is no such part."""
+    content = message.content
     if not section.path:
         match section.text:
             case Text.WHOLE | Text.MIME:
@@ -19,8 +22,7 @@ def section_octets(section: Section, content: bytes, root: Part | None) -> bytes
                 return of_header(section, content[: header_end(content)])
             case Text.TEXT:
                 return section.cut(content[header_end(content) :])
-    assert root is not None
-    part = root.find(section.path)
+    part = message.root.find(section.path)
     if part is None:
         return None
     match section.text:
@@ -37,15 +39,49 @@ def section_octets(section: Section, content: bytes, root: Part | None) -> bytes
             return of_header(section, content[inner.header_start : inner.body_start])
 
 
+class OpenMessage:
+    """A message that is being read, with its parts once they are asked for.
+
+    Clients fetch a large message in slices and part by part, each with a command of its own; the session keeps the last
+    one for that, up to MAX_KEPT octets and until the next sweep.
+    """
+
+    MIN_KEPT: Final = 65536
+    MAX_KEPT: Final = 32 << 20
+    """One for each session; a user has mail_max_userip_connections sessions from an address."""
+
+    __slots__ = ("_root", "content", "uid")
+
+    def __init__(self, uid: Uid, content: bytes) -> None:
+        self.uid = uid
+        self.content = content
+        self._root: Part | None = None
+
+    @property
+    def root(self) -> Part:
+        if self._root is None:
+            self._root = scan(self.content)
+        return self._root
+
+    def worth_keeping(self, sections: Sequence[Section]) -> bool:
+        return self.MIN_KEPT <= len(self.content) <= self.MAX_KEPT and any(
+            section.partial is not None or section.path for section in sections
+        )
+
+
 def write_sections(
-    write: Callable[[bytes], None], statistics: Statistics, sections: Sequence[Section], content: bytes, *, first: bool
+    write: Callable[[bytes], None],
+    statistics: Statistics,
+    sections: Sequence[Section],
+    message: OpenMessage,
+    *,
+    first: bool,
 ) -> None:
     """The sections of one message; `first` says that nothing stands before them. Large octets are written as they are,
     not copied into something larger."""
     space = b"" if first else b" "
-    root = scan(content) if any(section.path for section in sections) else None
     for section in sections:
-        octets = section_octets(section, content, root)
+        octets = section_octets(section, message)
         if octets is None:
             write(space + section.label + b" NIL")
             space = b" "

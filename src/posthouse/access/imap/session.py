@@ -8,6 +8,7 @@ from posthouse.access.conversation import Conversation, Work
 from posthouse.access.imap.commands import CAPABILITIES, COMMANDS
 from posthouse.access.imap.names import WireNames
 from posthouse.access.imap.options import ImapOptions
+from posthouse.access.imap.sections import OpenMessage
 from posthouse.access.imap.selected import SelectedMailbox
 from posthouse.access.imap.specification import Spec, State, Steps
 from posthouse.access.imap.statistics import Statistics
@@ -45,6 +46,7 @@ class ImapSession(Conversation):
         self.texts = _TEXTS
         self.selected: SelectedMailbox | None = None
         self.statistics = Statistics()
+        self.open_message: OpenMessage | None = None
         self.idling = False
         self._reader = CommandReader(options.limits)
         self._tag = b"*"
@@ -66,6 +68,7 @@ class ImapSession(Conversation):
         if self.selected is not None:
             self.selected.close()
         self.selected = selected
+        self.open_message = None
 
     def news(self) -> None:
         """The selected mailbox changed: an idling client is told at once, others at the end of their next command."""
@@ -127,6 +130,7 @@ class ImapSession(Conversation):
     def sweep(self) -> None:
         if self.lost:
             return
+        self.open_message = None
         now_s = self._monotonic()
         if now_s - self.last_input_s >= self.options.pace.idle_limit_s and (self.stuck or not self.busy):
             if self.stuck:

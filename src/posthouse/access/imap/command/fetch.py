@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from posthouse.access.imap.columns import OF_ROW, answer, needs_content
-from posthouse.access.imap.sections import write_sections
+from posthouse.access.imap.sections import OpenMessage, write_sections
 from posthouse.access.imap.specification import Answer, Steps
 from posthouse.core.identifiers import Uid
 from posthouse.protocol.imap.arguments import Arguments
@@ -88,10 +88,14 @@ def _fetch(session: "ImapSession", numbers: SequenceSet, items: tuple[FetchItem,
 def _answer_message(session: "ImapSession", number: int, row: MessageRow, items: Sequence[FetchItem]) -> int:
     """One message with its content; 0 if it is gone."""
     selected = session.mailbox
-    content = selected.mailbox.content(row.uid)
-    if content is None:
-        return 0
+    message = session.open_message
+    if message is None or message.uid != row.uid:
+        content = selected.mailbox.content(row.uid)
+        if content is None:
+            return 0
+        message = OpenMessage(row.uid, content)
     sections = [item for item in items if isinstance(item, Section)]
+    session.open_message = message if message.worth_keeping(sections) else None
     others = [item for item in items if isinstance(item, Item)]
     if others:
         octets, count = answer(selected, (number,), (row,), others)
@@ -100,7 +104,7 @@ def _answer_message(session: "ImapSession", number: int, row: MessageRow, items:
         session.write(octets[:-3])
     else:
         session.write(b"* %d FETCH (" % number)
-    write_sections(session.write, session.statistics, sections, content, first=not others)
+    write_sections(session.write, session.statistics, sections, message, first=not others)
     session.write(b")\r\n")
     return 1
 
