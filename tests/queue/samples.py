@@ -50,9 +50,7 @@ class Reports:
 class Book:
     """A journal with its fold, without the process around it."""
 
-    def __init__(
-        self, directory: Path, *, ops: FileOps | None = None, segment_octets: int = SEGMENT_OCTETS
-    ) -> None:
+    def __init__(self, directory: Path, *, ops: FileOps | None = None, segment_octets: int = SEGMENT_OCTETS) -> None:
         self.spool = Spool(str(directory))
         self.reports = Reports()
         self.recovered: Recovered = recover(self.spool, self.reports)

@@ -1,7 +1,6 @@
 """The fold against a model: whatever happens, state = replay = index + replay from its position."""
 
 from collections.abc import Iterable
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings

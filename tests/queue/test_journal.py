@@ -70,7 +70,9 @@ async def test_everything_that_arrives_in_one_turn_shares_one_flush_and_is_answe
 
     for number in range(100):
         book.journal.append(
-            (enter(f"R{number}", b"y"),), b"y", lambda error, number=number: callback(number)  # type: ignore[misc]
+            (enter(f"R{number}", b"y"),),
+            b"y",
+            lambda error, number=number: callback(number),  # type: ignore[misc]
         )
     await done.wait()
     assert answered == list(range(100))

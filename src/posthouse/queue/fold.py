@@ -284,6 +284,10 @@ class QueueState:
         """Is it done, although the index still has its row?"""
         return queue_id in self._gone
 
+    def end_recovery(self) -> None:
+        """From here on records name messages in memory only, and the database belongs to its own thread."""
+        self._load = lambda _: None
+
     def touch(self, queue_id: QueueId) -> None:
         """Have the row written again although no record changed it (it is no longer under delivery)."""
         self._touch(queue_id, self.end)

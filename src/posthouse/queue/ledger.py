@@ -37,6 +37,7 @@ class Ledger:
     ) -> None:
         self.spool = spool
         self.state = recovered.state
+        self.state.end_recovery()
         self.clock = clock
         self.ops = ops
         self._report = report

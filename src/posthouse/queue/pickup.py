@@ -81,6 +81,8 @@ class Pickup:
         self._watch: DirectoryWatch | None = None
         self._refused: set[str] = set()
         """Files we said something about; said once."""
+        self._unremoved: dict[str, _File] = {}
+        """Files that are in the journal and still in the directory, by source: removed before anything else happens."""
 
     def start(self) -> None:
         try:
@@ -128,6 +130,8 @@ class Pickup:
 
     async def _scan(self) -> tuple[bool, bool]:
         """(is there more, must something be tried again)."""
+        if self._unremoved and not await self._remove_taken([]):
+            return False, True
         try:
             found, more = await self._files.run(self._read_batch)
         except OSError as error:
@@ -144,14 +148,25 @@ class Pickup:
         refused = [file for file, reply in zip(good, replies, strict=True) if reply is not None and reply.code >= 500]
         again = len(taken) + len(refused) < len(good)
         reach(CrashPoint.MAILDROP_JOURNALLED)
-        await self._files.run(lambda: self._remove(taken, refused))
-        reach(CrashPoint.MAILDROP_REMOVED)
         for file in refused:
             self._emit(Message(Level.WARNING, "pickup", f"warning: maildrop file {file.name} is refused: set aside"))
+        self._unremoved.update((file.source, file) for file in taken)
+        return more, not await self._remove_taken(refused) or again
+
+    async def _remove_taken(self, refused: list[_File]) -> bool:
+        """Only what is gone from the directory for good is delivered: else a crash would send it twice."""
+        taken = list(self._unremoved.values())
+        try:
+            await self._files.run(lambda: self._remove(taken, refused))
+        except OSError as error:
+            self._emit(Message(Level.WARNING, "pickup", f"warning: the maildrop cannot be changed: {error}"))
+            return False
+        reach(CrashPoint.MAILDROP_REMOVED)
         sources = {file.source for file in taken}
+        self._unremoved.clear()
         for message in [one for one in self._ledger.state.messages.values() if one.source in sources]:
             self._manager.activate(message)
-        return more, again
+        return True
 
     def _complain(self, file: _File) -> None:
         if file.name not in self._refused and len(self._refused) < self.settings.scan_limit:
@@ -253,6 +268,8 @@ class Pickup:
         try:
             facts = os.fstat(descriptor)
             source = f"{name}:{facts.st_ino}:{facts.st_mtime_ns}"
+            if source in self._unremoved:
+                return None
             if not stat.S_ISREG(facts.st_mode) or facts.st_nlink != 1 or facts.st_gid != group:
                 return _File(name, source, facts.st_uid, 0.0, None, "not a file that was written there: ignored")
             limit = self.settings.message_size_limit or 1 << 30
