@@ -68,6 +68,10 @@ class Policy:
     def at_data(self, facts: Facts) -> Reply | None:
         return self._of(self._data, facts, Subject.DATA) if self._data else None
 
+    @property
+    def looks_at_end_of_data(self) -> bool:
+        return bool(self._end_of_data)
+
     def at_end_of_data(self, facts: Facts) -> Reply | None:
         return self._of(self._end_of_data, facts, Subject.END_OF_DATA) if self._end_of_data else None
 

@@ -152,9 +152,18 @@ class SmtpServer:
         return self._buffer[self._at : self._at + octets]
 
     @property
+    def bare_line_end(self) -> Reply:
+        return self._options.bare_line_end
+
+    @property
     def is_waiting_for_client(self) -> bool:
         """Nothing to answer: whatever happens next begins with octets from the client."""
         return self._answering is None
+
+    @property
+    def is_receiving(self) -> bool:
+        """A complete message is to be answered."""
+        return self._answering is Verb.CONTENT
 
     @property
     def is_idle(self) -> bool:
@@ -188,8 +197,9 @@ class SmtpServer:
             return self._refused(Verb.UNKNOWN, replies.LINE_TOO_LONG, line)
         return self._response(line) if self.state is State.SASL else self._command(line)
 
-    def reply(self, reply: Reply) -> bytes:
-        """The answer to the last event (or to the connection itself); moves the machine."""
+    def reply(self, reply: Reply, wire: bytes | None = None) -> bytes:
+        """The answer to the last event (or to the connection itself); moves the machine. `wire` is the reply as octets,
+        if they are at hand."""
         verb = self._answering
         self._answering = None
         code = reply.code
@@ -197,7 +207,7 @@ class SmtpServer:
             self._close()
         elif verb is not None:
             self._moved(verb, code)
-        return reply.encode()
+        return wire or reply.encode()
 
     def _moved(self, verb: Verb, code: int) -> None:
         key = (self.state, verb)
