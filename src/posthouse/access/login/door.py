@@ -4,6 +4,7 @@ sweep."""
 import asyncio
 import binascii
 import ipaddress
+import socket
 import ssl
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine
@@ -166,5 +167,5 @@ def _ask(peer: Peer, request: Request, descriptors: tuple[int, ...]) -> "asyncio
 def session_id(now_s: float, remote: str, remote_port: int) -> str:
     """Unique for as long as an address and port cannot be used twice in a microsecond; in Dovecot's form."""
     moment = (int(now_s * 1_000_000) & 0xFFFFFFFFFFFF).to_bytes(6, "little")
-    address = ipaddress.ip_address(remote).packed
+    address = socket.inet_pton(socket.AF_INET6 if ":" in remote else socket.AF_INET, remote)
     return binascii.b2a_base64(moment + remote_port.to_bytes(2, "little") + address, newline=False).decode("ascii")
