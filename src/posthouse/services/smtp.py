@@ -28,6 +28,7 @@ SEE ALSO
 """
 
 import asyncio
+import os
 from typing import Final
 
 from posthouse.config.interfaces import addresses, select
@@ -126,7 +127,12 @@ class SmtpProcess(ProcessMain):
     def _deliver(self, request: Deliver, descriptors: list[int], respond: Responder) -> None:
         clock = self.context.clock
         transport = self._transports.get(request.transport) or self._transports["smtp"]
-        job = Job(request, descriptors, clock.now(), clock.monotonic())
+        try:
+            job = Job(request, descriptors, clock.now(), clock.monotonic())
+        except BaseException:
+            for descriptor in descriptors:
+                os.close(descriptor)
+            raise
         key = (request.transport, request.nexthop, job.sender if transport.settings.sasl_by_sender else "")
         self._open_jobs += 1
 

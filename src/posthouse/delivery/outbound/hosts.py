@@ -4,6 +4,7 @@ Mail servers by preference, by chance within one, IPv4 and IPv6 taking turns; a 
 Everything we are ourselves, and everything behind it, is left out: it would come back.
 """
 
+import os
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -79,7 +80,9 @@ class HostFinder:
     async def find(self, destination: Destination, settings: AgentSettings) -> list[Host]:
         """At least one host. Raises NoHost."""
         if destination.path:
-            return [Host(settings.myhostname, destination.path, 0, path=destination.path)]
+            # Relative to the spool, as in Postfix.
+            path = os.path.join(settings.queue_directory, destination.path)
+            return [Host(settings.myhostname, destination.path, 0, path=path)]
         if destination.mx and settings.use_mx:
             return await self._mail_servers(destination, settings)
         return await self._host_itself(destination, settings)

@@ -55,8 +55,6 @@ class Job:
         self.started = monotonic
         self.connected_s = 0.0
         self.descriptor = descriptors[0] if descriptors else -1
-        for extra in descriptors[1:]:
-            os.close(extra)
         self.content: Content = request.content if self.descriptor < 0 else (self.descriptor, request.size)
         self.sender = path_of(request.sender)
         self.pending: list[JobRecipient] = list(request.recipients)

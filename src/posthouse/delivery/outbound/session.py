@@ -116,6 +116,9 @@ class Session(asyncio.Protocol):
             else:
                 words = os.strerror(error.errno) if error.errno else str(error)
             raise SessionError("4.4.1", f"connect to {host.relay}: {words}", greeted=False, connect=True) from error
+        except BaseException:
+            sock.close()
+            raise
 
     async def greeting(self) -> ServerReply:
         return await self._answer()

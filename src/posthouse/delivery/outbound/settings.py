@@ -46,6 +46,7 @@ class AgentSettings:
     defer_without_address: bool
     fallback_relays: tuple[str, ...]
     relayhost: str
+    queue_directory: str
     bind: Mapping[int, str]
     always_ehlo: bool
     never_ehlo: bool
@@ -118,6 +119,7 @@ class AgentSettings:
             defer_without_address=settings[own.DEFER_IF_NO_MX_ADDRESS_FOUND.of(lmtp)],
             fallback_relays=settings[own.FALLBACK_RELAY.of(lmtp)],
             relayhost=settings.text("relayhost").strip(),
+            queue_directory=settings[general.QUEUE_DIRECTORY],
             bind={
                 version: address
                 for version, address in (
