@@ -28,8 +28,6 @@ HELP_LMTP: Final = Reply.of(
 )
 CANNOT_FLUSH: Final = Reply.of(458, "4.3.0", "Unable to queue messages")
 FLUSHING: Final = Reply.of(250, "2.0.0", "Queuing started")
-_BAD_ADDRESSES: Final = (replies.BAD_SENDER, replies.BAD_RECIPIENT)
-_LINES: Final = (replies.BAD_SYNTAX, replies.BAD_UTF8, replies.LINE_TOO_LONG)
 
 
 def on_hello(session: "Session", event: Hello) -> None:
@@ -254,10 +252,6 @@ def on_refusal(session: "Session", event: Refusal) -> None:
     if reply is replies.TOO_MANY_RECIPIENTS:
         session.overshoot += 1
         session.reject(reply, is_error=session.overshoot > session.limits.recipient_overshoot)
-    elif reply in _BAD_ADDRESSES:
-        line = event.line
-        session.emit(SmtpdWarning(f"Illegal address syntax from {session.shown} in {event.verb.value} command: {line}"))
-        session.answer(reply)
     elif reply is session.core.bare_line_end or reply.status == "5.3.4":
         session.reject(reply)
     else:

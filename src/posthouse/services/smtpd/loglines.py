@@ -98,7 +98,7 @@ class Pipelined(SmtpdLine, frozen=True):
 
 
 class ProtocolError(SmtpdLine, frozen=True):
-    doc = "A client sent what is no command; what it was told."
+    doc = "A client sent what is no command, or one out of sequence; what it was told. Its fault, so no warning."
 
     after: str
     client: str
@@ -106,7 +106,8 @@ class ProtocolError(SmtpdLine, frozen=True):
     line: str
 
     def text(self) -> str:
-        return f"protocol error after {self.after} from {self.client}: {self.reply}: {self.line}"
+        reply = self.reply.replace("Error: ", "", 1)
+        return f"protocol error after {self.after} from {self.client}: {reply}: {self.line}"
 
 
 class TlsEstablished(SmtpdLine, frozen=True):
