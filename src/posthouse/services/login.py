@@ -27,6 +27,7 @@ SEE ALSO
 
 import asyncio
 import ipaddress
+import resource
 import socket
 import ssl
 from collections.abc import Callable, Mapping
@@ -51,6 +52,8 @@ PROTOCOLS: Final[Mapping[str, tuple[str, Callable[..., LoginCore]]]] = {
     "pop3-login": ("pop3", Pop3Login),
 }
 BACKLOG: Final = 4096
+RESERVED_DESCRIPTORS: Final = 128
+"""For listeners, other processes, the log, and connections that are changing hands."""
 ACCEPTS_PER_TURN: Final = 64
 ACCEPT_PAUSE_S: Final = 1.0
 
@@ -80,6 +83,7 @@ class LoginProcess(ProcessMain):
             auth=auth,
             mailboxes=mailboxes,
             max_connections=context.configuration.dovecot[parameters.LOGIN_MAX_CONNECTIONS],
+            max_descriptors=max(16, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - RESERVED_DESCRIPTORS),
         )
         loop = asyncio.get_running_loop()
         for listener, door_listener in self._listeners:

@@ -63,6 +63,7 @@ class Door:
         auth: Peer,
         mailboxes: tuple[Peer, ...],
         max_connections: int,
+        max_descriptors: int,
     ) -> None:
         self.clock = clock
         self.emit = emit
@@ -70,6 +71,7 @@ class Door:
         self._auth = auth
         self._mailboxes = mailboxes
         self._max_connections = max_connections
+        self._max_descriptors = max_descriptors
         self.connections: OrderedDict[LoginConnection, None] = OrderedDict()
         self.relays: set[LoginConnection] = set()
         self.tasks: set[asyncio.Task[None]] = set()
@@ -83,7 +85,9 @@ class Door:
         """As Dovecot does: at the limit the oldest that has not logged in makes room, because silence costs an attacker
         nothing, and the newest may be a real user."""
         self.connections[connection] = None
-        if len(self.connections) + len(self.relays) > self._max_connections:
+        waiting, relayed = len(self.connections), len(self.relays)
+        # A relay has two descriptors. Running out of them would stop accepting altogether.
+        if waiting + relayed > self._max_connections or waiting + 2 * relayed > self._max_descriptors:
             next(iter(self.connections)).end(Ending.FULL, "Connection queue full")
 
     def forget(self, connection: "LoginConnection") -> None:
