@@ -22,7 +22,7 @@ DIAGNOSTICS
     Refused logins are logged with auth_verbose; login and smtpd log them too. What keeps a login from being
     checked (a database or a hash that cannot be read) is an error and answered as a temporary failure.
 BUGS
-    Changes of directory_database, virtual_user, auth_argon2_* and auth_hash_* are noticed at a restart, not at a reload.
+    Changes of directory_database, virtual_user, auth_argon2_* and auth_hash_* are noticed at a restart only.
 SEE ALSO
     login(8), posthouse-user(1)
 """
