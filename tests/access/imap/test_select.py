@@ -52,6 +52,10 @@ def test_a_failed_select_leaves_nothing_selected(selected: ImapWire) -> None:
     assert selected.say("FETCH 1 FLAGS") == ["BAD No mailbox selected."]
 
 
+def test_errors_name_a_mailbox_as_the_client_does(imap: ImapWire) -> None:
+    assert imap.say("SELECT a.&U,BTFw-") == ["NO [NONEXISTENT] Mailbox doesn't exist: a.&U,BTFw-"]
+
+
 def test_a_wrong_select_changes_nothing(selected: ImapWire) -> None:
     assert selected.say("SELECT")[-1].startswith("BAD ")
     assert selected.say("SELECT INBOX (CONDSTORE)")[-1].startswith("BAD ")

@@ -30,11 +30,12 @@ class SelectedMailbox:
         self._new = False
         self._changed: set[Uid] = set()
         self._expunged: set[Uid] = set()
-        self._stop = mailbox.listen(self._hear)
         self.recent = set(mailbox.claim_recent(read_only))
         self.rows: Sequence[MessageRow] = mailbox.rows()
         """Message number n is rows[n - 1]. Rows are replaced, never changed."""
         self._keywords = frozenset(mailbox.keywords())
+        # Last, because whoever listens keeps the mailbox open and must be able to stop.
+        self._stop = mailbox.listen(self._hear)
 
     def close(self) -> None:
         self._stop()

@@ -232,9 +232,10 @@ class ImapSession(Conversation):
             case StorageFailed():
                 self.report(error, f"{self._name}: {error.detail or error}")
                 return no("Not enough disk space", "OVERQUOTA") if error.no_space else no(str(error), error.code)
-            case MailboxNotFound() if self._spec is not None and self._spec.creates_target:
-                # RFC 3501 s6.3.11, s6.4.7: the client may create it and try again.
-                return no(str(error), "TRYCREATE")
+            case MailboxNotFound():
+                # RFC 3501 s6.3.11, s6.4.7: with TRYCREATE the client may create it and try again.
+                creates = self._spec is not None and self._spec.creates_target
+                return no(self.names.to_wire(str(error)), "TRYCREATE" if creates else error.code)
             case StoreError():
                 return no(str(error), error.code)
             case _:

@@ -12,8 +12,10 @@ from posthouse.store.interface import DELETED
 if TYPE_CHECKING:
     from posthouse.access.imap.session import ImapSession
 
-CHUNK: Final = 200
-"""Messages removed between two looks at the clock: each may be a file."""
+MIN_CHUNK: Final = 50
+MAX_CHUNK: Final = 500
+"""Messages removed between two looks at the clock. Each may be a file; each call costs something for every message of
+the mailbox, so that large mailboxes are worked through in larger steps."""
 
 
 def expunge(session: "ImapSession", arguments: Arguments) -> Answer:
@@ -43,8 +45,9 @@ def remove_deleted(
     selected.catch_up()
     rows = selected.rows if numbers is None else selected.chosen(numbers, uid=True)
     uids = [row.uid for row in rows if DELETED in row.flags]
-    for at in range(0, len(uids), CHUNK):
-        gone = selected.mailbox.expunge(uids[at : at + CHUNK], session)
+    chunk = min(max(MIN_CHUNK, len(selected.rows) // 100), MAX_CHUNK)
+    for at in range(0, len(uids), chunk):
+        gone = selected.mailbox.expunge(uids[at : at + chunk], session)
         session.statistics.expunged += len(gone)
         yield None
     if uids:
