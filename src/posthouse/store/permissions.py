@@ -29,20 +29,27 @@ def explain(call: str, path: str, error: OSError) -> str:
         return text
     uid, gid = os.geteuid(), os.getegid()
     who = f"euid={uid} egid={gid}"
-    for directory in _parents(path):
+    parents = _parents(path)
+    nearest = parents[0]
+    for one in parents:
         try:
-            status = os.stat(directory)
-        except PermissionError:
-            continue
+            status = os.stat(one)
         except OSError:
             break
-        wanted, letter = (os.X_OK, "x") if os.path.isdir(directory) else (os.R_OK | os.W_OK, "rw")
-        if not os.access(directory, wanted, effective_ids=True):
-            return f"{text} ({who} missing +{letter} perm: {directory}, {_owner(status)}){_mend(directory, uid, gid)}"
-    nearest = next((one for one in reversed(_parents(path)) if os.path.isdir(one)), "")
-    if nearest and not os.access(nearest, os.W_OK, effective_ids=True):
-        status = os.stat(nearest)
-        return f"{text} ({who} missing +w perm: {nearest}, {_owner(status)}){_mend(nearest, uid, gid)}"
+        is_directory = os.path.isdir(one)
+        if is_directory:
+            nearest = one
+        if is_directory and not os.access(one, os.X_OK, effective_ids=True):
+            # Not chown: others live below it too.
+            return f"{text} ({who} missing +x perm: {one}, {_owner(status)}); to repair: chmod o+x {one}"
+        if not is_directory and not os.access(one, os.R_OK, effective_ids=True):
+            return f"{text} ({who} missing +r perm: {one}, {_owner(status)}); to repair: chown {uid}:{gid} {one}"
+    if not os.access(nearest, os.W_OK, effective_ids=True):
+        following = parents[parents.index(nearest) + 1 :]
+        mend = f"chown {uid}:{gid} {nearest}"
+        if len(following) > 1:
+            mend = f"install -d -o {uid} -g {gid} -m 700 {following[0]}"
+        return f"{text} ({who} missing +w perm: {nearest}, {_owner(os.stat(nearest))}); to repair: {mend}"
     return f"{text} ({who} UNIX perms appear ok (ACL/MAC wrong?))"
 
 
@@ -55,7 +62,3 @@ def _parents(path: str) -> list[str]:
 def _owner(status: os.stat_result) -> str:
     kind = "dir" if status.st_mode & 0o040000 else "file"
     return f"{kind} owned by {status.st_uid}:{status.st_gid} mode=0{status.st_mode & 0o7777:o}"
-
-
-def _mend(path: str, uid: int, gid: int) -> str:
-    return f"; to repair: chown -R {uid}:{gid} {path}"

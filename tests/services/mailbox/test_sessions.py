@@ -29,6 +29,13 @@ async def read(reader: asyncio.StreamReader) -> bytes:
     return await asyncio.wait_for(reader.readline(), 10)
 
 
+async def until(reader: asyncio.StreamReader, wanted: bytes) -> None:
+    seen: list[bytes] = []
+    while not seen or seen[-1] != wanted:
+        seen.append(await read(reader))
+        assert seen[-1], seen
+
+
 def test_login_is_answered_by_the_session_and_delivered_mail_is_read(drive: Drive) -> None:
     async def test(house: House) -> None:
         await house.deliver(house.job())
@@ -69,13 +76,12 @@ def test_a_waiting_session_hears_of_a_delivery_at_once(drive: Drive) -> None:
         writer.write(b"b IDLE\r\n")
         assert (await read(reader)).startswith(b"+")
         await house.deliver(house.job())
-        assert await read(reader) == b"* 1 EXISTS\r\n"
+        await until(reader, b"* 1 EXISTS\r\n")
         # A foreign program delivers too.
         maildir = house.maildir()
         (maildir / "tmp/1.foreign").write_bytes(b"Subject: x\n\nbody\n")
         (maildir / "tmp/1.foreign").rename(maildir / "new/1.foreign")
-        while (line := await read(reader)) != b"* 2 EXISTS\r\n":
-            assert b"RECENT" in line
+        await until(reader, b"* 2 EXISTS\r\n")
         writer.write(b"DONE\r\n")
         await answers(reader, b"b")
         writer.close()

@@ -200,7 +200,7 @@ def test_without_permission_mail_waits_and_the_log_names_the_repair(drive: Drive
         assert str(house.mail) not in result.text
 
     house = drive(test)
-    assert any("missing +w perm" in words and "chown" in words for words in house.complaints())
+    assert any("missing +w perm" in words and "to repair: " in words for words in house.complaints())
 
 
 def test_a_path_that_is_a_file_defers_and_is_explained(drive: Drive) -> None:

@@ -43,9 +43,6 @@ class Dovecot:
         if os.geteuid() == 0:
             for path in (self.directory, *self.directory.rglob("*")):
                 os.chown(path, self.uid, self.gid)
-            for parent in self.directory.parents:
-                if parent.stat().st_uid == 0 and parent != Path("/") and not parent.stat().st_mode & 0o001:
-                    parent.chmod(parent.stat().st_mode | 0o011)
 
     def talk(self, *commands: str) -> str:
         self.own()
@@ -65,9 +62,9 @@ class Dovecot:
 
 
 @pytest.fixture
-def dovecot(tmp_path: Path, foreign: Callable[[str], str]) -> Dovecot:
+def dovecot(open_directory: Path, foreign: Callable[[str], str]) -> Dovecot:
     foreign("dovecot")
-    return Dovecot(tmp_path)
+    return Dovecot(open_directory)
 
 
 @pytest.fixture
