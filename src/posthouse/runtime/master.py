@@ -11,6 +11,7 @@ import gc
 import heapq
 import itertools
 import os
+import resource
 import selectors
 import signal
 import socket
@@ -62,6 +63,7 @@ from posthouse.runtime.spec import ProcessSpec, Replacement, Workers
 from posthouse.runtime.supervision import Child, Phase, Slot
 
 _MAX_ERROR_OUTPUT: Final = 8192
+_DESCRIPTORS: Final = 65536
 _PAUSE_AFTER_BUG_S: Final = 0.1
 """If the same bug strikes in every turn, it may not eat a core."""
 _KILL_GRACE_S: Final = 2.0
@@ -147,6 +149,7 @@ class Master:
 
     def _prepare(self) -> None:
         """The image, then every socket: from here on nothing but forks is left to fail."""
+        _raise_descriptor_limit()
         preload()
         self._specs = [spec for spec in self._installation.specs if self._import_main(spec)]
         cores = len(os.sched_getaffinity(0))
@@ -616,6 +619,17 @@ class Master:
     def _say(self, level: Level, words: str) -> None:
         line: LogLine = Message(level, "master", words)
         self._log.emit(line)
+
+
+def _raise_descriptor_limit() -> None:
+    """A worker holds thousands of connections; the customary soft limit of 1024 is for programs that use select(2)."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = hard
+    if os.geteuid() == 0 and 0 <= hard < _DESCRIPTORS:
+        wanted = hard = _DESCRIPTORS
+    if soft != wanted:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _describe(status: int) -> str:
