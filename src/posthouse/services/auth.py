@@ -86,6 +86,7 @@ class AuthProcess(ProcessMain):
         self._servers: list[Server] = []
         self._sweeper: asyncio.TimerHandle | None = None
         self._inode = (0, 0)
+        self._put_off = 0
 
     def before_jail(self) -> None:
         if os.geteuid() == 0:
@@ -189,6 +190,14 @@ class AuthProcess(ProcessMain):
 
     def _sweep(self) -> None:
         self._sweeper = asyncio.get_running_loop().call_later(SWEEP_S, self._sweep)
+        if self._put_off:
+            # Once per sweep: a flood must not become a flood of lines.
+            self._say(
+                Level.WARNING,
+                f"Warning: {self._put_off} logins were put off, because too many passwords wait to be checked"
+                " (auth_hash_backlog, auth_hash_backlog_per_client)",
+            )
+            self._put_off = 0
         now_s = self._monotonic()
         for exchanges in self._exchanges.values():
             exchanges.expire(now_s)
@@ -296,8 +305,10 @@ class AuthProcess(ProcessMain):
                 ticket = self._tickets.issue(verdict.user, request.service, self._monotonic())
             respond(AuthSuccess(verdict.user, ticket))
         elif verdict.is_temporary:
-            why = verdict.error or verdict.reason
-            self.context.emit(LoginError(PASSDB, verdict.user, request.remote, request.log_session, why))
+            if verdict.error:
+                self.context.emit(LoginError(PASSDB, verdict.user, request.remote, request.log_session, verdict.error))
+            else:
+                self._put_off += 1
             # At once: this says nothing about the password, and nobody should wait longer for bad news of ours.
             respond(AuthFailure(True, verdict.reason))
         else:

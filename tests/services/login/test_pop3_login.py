@@ -69,10 +69,10 @@ def test_failures_are_told_with_their_response_codes(tmp_path: Path) -> None:
         world.refuse_with = Reply.of(421, "4.7.0", "Too many sessions")
         assert await client.ask(b"USER bob@example.org\r\n") == b"+OK\r\n"
         client.send(b"PASS secret\r\n")
-        assert await client.rest() == b"-ERR [SYS/TEMP] Too many sessions\r\n"
+        assert await client.rest() == b"-ERR [IN-USE] Too many sessions\r\n"
         client.close()
         await until(lambda: bool(world.lines))
-        assert "pop3-login: Disconnected: Maximum number of connections from user+IP" in world.log()[0]
+        assert "pop3-login: Disconnected: Too many sessions (" in world.log()[0]
 
     run(scene, tmp_path)
 

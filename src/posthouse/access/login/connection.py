@@ -379,9 +379,7 @@ class LoginConnection(asyncio.Protocol):
     def _handover_failed(self, why: Refusal, text: str = "") -> None:
         self._attempts.last = why
         self._transport.write(self._core.refused(why, text))
-        self._over(
-            "Maximum number of connections from user+IP exceeded" if why is Refusal.LIMIT else "Internal login failure"
-        )
+        self._over(text if why is Refusal.LIMIT and text else "Internal login failure")
 
     # ── TLS ──
 

@@ -30,12 +30,13 @@ MAXIMAL_NAME: Final = 1024
 """Octets of a name in USER."""
 
 _REFUSALS: Final = {
-    # RFC 3206 s4: [AUTH] says that the credentials are wrong, [SYS/TEMP] that trying again later may help.
+    # RFC 3206 s4: [AUTH] says that the credentials are wrong, [SYS/TEMP] that trying again later may help; [IN-USE]
+    # is of RFC 2449 s8.1.1, and what Dovecot says when a user has too many sessions.
     Refusal.WRONG: "[AUTH] Authentication failed.",
     Refusal.DISABLED: "[AUTH] This account is disabled.",
     Refusal.MALFORMED: "[AUTH] Authentication failed.",
     Refusal.TEMPORARY: "[SYS/TEMP] Temporary authentication failure.",
-    Refusal.LIMIT: "[SYS/TEMP] Maximum number of connections from user+IP exceeded.",
+    Refusal.LIMIT: "[IN-USE] Maximum number of connections from user+IP exceeded.",
     Refusal.INTERNAL: "[SYS/TEMP] Internal login failure. Refer to server log for more information.",
 }
 _ENDINGS: Final = {
@@ -98,7 +99,7 @@ class Pop3Login:
     def refused(self, why: Refusal, text: str = "") -> bytes:
         self._state = State.READING
         self._mechanism = ""
-        words = f"[SYS/TEMP] {text}" if text and why is Refusal.LIMIT else _REFUSALS[why]
+        words = f"[IN-USE] {text}" if text and why is Refusal.LIMIT else _REFUSALS[why]
         return b"-ERR %b\r\n" % words.encode("utf-8", "replace")
 
     def ending(self, why: Ending) -> bytes:
