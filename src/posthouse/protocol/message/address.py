@@ -6,8 +6,7 @@ MISSING_DOMAIN, SYNTAX_ERROR), which clients have learned to show.
 """
 
 import re
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 MAX_ADDRESSES: Final = 1000
 """Addresses shown of one field: clients show a few, and a hostile message must not fill the index."""
@@ -17,8 +16,7 @@ _MISSING_DOMAIN: Final = b"MISSING_DOMAIN"
 _SYNTAX_ERROR: Final = b"SYNTAX_ERROR"
 
 
-@dataclass(frozen=True, slots=True)
-class MailAddress:
+class MailAddress(NamedTuple):
     """One element of an ENVELOPE address list; None is NIL. A group begins with (mailbox=its name, host=None) and
     ends with nothing but None."""
 
