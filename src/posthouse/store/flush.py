@@ -120,6 +120,9 @@ class Volume:
         if len(self._held) >= MAX_HELD_DESCRIPTORS:
             try:
                 os.fsync(descriptor)
+            except OSError:
+                # The writer hears of it from its flush, as everybody else.
+                self._failed()
             finally:
                 os.close(descriptor)
         else:

@@ -47,7 +47,8 @@ def explain(call: str, path: str, error: OSError) -> str:
     if not os.access(nearest, os.W_OK, effective_ids=True):
         following = parents[parents.index(nearest) + 1 :]
         mend = f"chown {uid}:{gid} {nearest}"
-        if len(following) > 1:
+        in_maildir = os.path.basename(nearest) in ("tmp", "new", "cur") or os.path.isdir(f"{nearest}/cur")
+        if following and not in_maildir:
             mend = f"install -d -o {uid} -g {gid} -m 700 {following[0]}"
         return f"{text} ({who} missing +w perm: {nearest}, {_owner(os.stat(nearest))}); to repair: {mend}"
     return f"{text} ({who} UNIX perms appear ok (ACL/MAC wrong?))"

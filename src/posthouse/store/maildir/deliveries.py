@@ -82,11 +82,12 @@ class Deliveries:
         self.unretired[delivery] = (name, base)
         if (view := self._views.get(name)) is not None:
             view[delivery] = file
+        # The message is delivered; what goes wrong now must not make the queue deliver it again.
         if store.size.limit:
-            store.size.add(len(data), 1)
+            store.quietly(lambda: store.size.add(len(data), 1))
         folder = store.open_folder(name)
         if folder is not None:
-            folder.arrived(file, wire, now_s)
+            store.quietly(lambda: folder.arrived(file, wire, now_s))
         return True
 
     def _entry(self, name: str) -> str:
