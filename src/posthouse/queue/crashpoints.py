@@ -7,7 +7,6 @@
 import enum
 import os
 import signal
-from typing import Final
 
 
 class CrashPoint(enum.Enum):
@@ -32,20 +31,25 @@ class CrashPoint(enum.Enum):
     MAILDROP_REMOVED = 17
 
 
-def _armed() -> tuple[str, int]:
-    name, _, count = os.environ.get("POSTHOUSE_CRASH_AT", "").partition(":")
-    return name, int(count or 1)
+_name = ""
+_left = 0
 
 
-_name, _left = _armed()
-ARMED: Final = bool(_name)
+def arm(text: str) -> None:
+    """For tests: die at this point, "NAME" or "NAME:n" for the nth time."""
+    global _name, _left  # noqa: PLW0603  # one process, one death
+    _name, _, count = text.partition(":")
+    _left = int(count or 1)
 
 
 def reach(point: CrashPoint) -> None:
     """Does nothing unless a test armed exactly this point."""
-    if not ARMED or point.name != _name:
+    global _left  # noqa: PLW0603  # as in arm
+    if not _name or point.name != _name:
         return
-    global _left  # noqa: PLW0603  # counts down once per process, in tests only
     _left -= 1
     if _left == 0:
         os.kill(os.getpid(), signal.SIGKILL)
+
+
+arm(os.environ.get("POSTHOUSE_CRASH_AT", ""))
