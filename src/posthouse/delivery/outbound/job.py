@@ -35,6 +35,7 @@ class Job:
     """`pending` are the recipients without a final result; `soft` their last temporary failure at a server."""
 
     __slots__ = (
+        "_paths",
         "connected_s",
         "content",
         "descriptor",
@@ -57,6 +58,7 @@ class Job:
         self.descriptor = descriptors[0] if descriptors else -1
         self.content: Content = request.content if self.descriptor < 0 else (self.descriptor, request.size)
         self.sender = path_of(request.sender)
+        self._paths = {one.index: path_of(one.address) for one in request.recipients}
         self.pending: list[JobRecipient] = list(request.recipients)
         self.results: list[RecipientResult] = []
         self.soft: dict[int, RecipientResult] = {}
@@ -73,7 +75,7 @@ class Job:
         """RFC 6531 s3.4: only what could not be understood otherwise; many servers do not offer SMTPUTF8."""
         if not self.sender.isascii():
             return True
-        if any(not path_of(one.address).isascii() for one in self.pending):
+        if not all(map(str.isascii, self._paths.values())):
             return True
         if not self.request.smtputf8:
             return False
@@ -91,8 +93,8 @@ class Job:
             self.sender,
             [
                 RecipientCommand(
-                    path_of(one.address),
-                    tuple(word for word in one.notify if word in _NOTIFY),
+                    self._paths[one.index],
+                    tuple(word for word in one.notify if word in _NOTIFY) if one.notify else (),
                     one.original,
                 )
                 for one in self.pending
@@ -110,7 +112,7 @@ class Job:
         if _UNSAFE.search(self.sender):
             self.bounce_all("5.1.7", "bad address syntax")
         for one in tuple(self.pending):
-            if _UNSAFE.search(path_of(one.address)):
+            if _UNSAFE.search(self._paths[one.index]):
                 self.settle(one, DeliveryStatus.BOUNCED, "5.1.3", "bad address syntax")
 
     def refuse_impossible(self, features: Features, host: Host) -> None:
