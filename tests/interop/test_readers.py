@@ -122,11 +122,11 @@ def test_curl_reads_by_imap_and_pop3(world: World, letter: str) -> None:
 
 
 def test_mbsync_mirrors_both_ways(world: World, letter: str, tmp_path: Path) -> None:
-    host, port = world.endpoint("imaps")
+    _, port = world.endpoint("imaps")
     (tmp_path / "mail").mkdir()
     configuration = tmp_path / "mbsyncrc"
     configuration.write_text(
-        f"IMAPAccount a\nHost {host}\nPort {port}\nUser {world.user}\nPass {world.password}\nSSLType IMAPS\n"
+        f"IMAPAccount a\nHost localhost\nPort {port}\nUser {world.user}\nPass {world.password}\nSSLType IMAPS\n"
         f"CertificateFile {world.ca_file}\n\nIMAPStore far\nAccount a\n\nMaildirStore near\nPath {tmp_path}/mail/\n"
         f"Inbox {tmp_path}/mail/INBOX\nSubFolders Verbatim\n\nChannel c\nFar :far:\nNear :near:\nPatterns INBOX\n"
         f"Create Both\n"
@@ -191,7 +191,8 @@ def test_non_ascii_content_reads_back_octet_for_octet_by_pop3(world: World) -> N
     reader = poplib.POP3(host, port, timeout=20)
     reader.user(world.user)
     reader.pass_(world.password)
-    count, _ = reader.stat()
-    bodies = [b"\r\n".join(reader.retr(number)[1]) + b"\r\n" for number in range(1, count + 1)]
+    newest = reader.stat()[0]
+    arrived = b"\r\n".join(reader.retr(newest)[1]) + b"\r\n"
     reader.quit()
-    assert any(messages.body(one) == messages.GB18030_BODY for one in bodies if b"X-Case: pop-gb" in one)
+    assert b"X-Case: pop-gb" in arrived
+    assert messages.body(arrived) == messages.GB18030_BODY

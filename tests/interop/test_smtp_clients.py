@@ -149,7 +149,7 @@ def test_unknown_recipients_are_refused_during_rcpt(world: World) -> None:
 def test_a_user_that_was_just_added_gets_mail_at_once(world: World) -> None:
     name = "newcomer@example.test"
     subprocess.run(
-        [world.program("posthouse"), "-c", world.configuration, "user", "add", name, "--password-file", "-"],
+        [world.program("posthouse"), "-c", world.configuration, "user", "add", name, "--password-stdin"],
         input=b"secret\n",
         check=True,
         timeout=30,
