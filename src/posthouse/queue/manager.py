@@ -882,6 +882,9 @@ class Manager:
         if self.active.get(queue_id) is not active:
             return
         del self.active[queue_id]
+        if active.removed and queue_id not in self.silent_removals:
+            self._emit(Removed(queue_id))
+        self.silent_removals.discard(queue_id)
         if active.content is not None:
             self._content_octets -= len(active.content)
             active.content = None
@@ -898,16 +901,18 @@ class Manager:
         if message.large:
             self._files.remove(message.large)
         queue_id = message.queue_id
-        active = self.active.get(queue_id)
-        if active is not None:
-            active.removed = True
         if self._careful:
             self._careful.discard(queue_id)
-        if queue_id in self.silent_removals:
+        active = self.active.get(queue_id)
+        if active is None:
+            if queue_id not in self.silent_removals:
+                self._emit(Removed(queue_id))
             self.silent_removals.discard(queue_id)
+            return
+        # The line comes last, when whatever else there is to say about the message has been said (`_forget`).
+        active.removed = True
+        if queue_id in self.silent_removals:
             self.withdraw(queue_id)
-        else:
-            self._emit(Removed(queue_id))
 
     def withdraw(self, queue_id: QueueId) -> None:
         """Take back what has not begun: the message is held, deleted or put anew."""
