@@ -45,8 +45,10 @@ class BadPath(ValueError):
 def parse_path(text: str, *, strict: bool = False) -> tuple[Address | None, str]:
     """The address at the beginning of `text` (None for the null path) and what stands behind it. Raises BadPath."""
     match = _ORDINARY.match(text)
-    if match is not None and len(match[2]) <= MAXIMAL_DOMAIN_OCTETS and ".." not in match[2]:
-        return Address(match[1], match[2]), text[match.end() :]
+    if match is not None:
+        domain = match[2]
+        if len(domain) <= MAXIMAL_DOMAIN_OCTETS and not (".." in domain or "-." in domain or ".-" in domain):
+            return Address(match[1], domain), text[match.end() :]
     if text.startswith(NULL_PATH):
         return None, text[2:]
     bracket = text.startswith("<")
@@ -81,10 +83,10 @@ def _mailbox(text: str, at: int, strict: bool) -> tuple[Address, int]:
     literal = _LITERAL.match(text, at)
     if literal is not None:
         return Address(local_part, literal[0]), literal.end()
-    domain = _DOMAIN.match(text, at)
-    if domain is None or _C1.search(domain[0]) or len(domain[0].encode()) > MAXIMAL_DOMAIN_OCTETS:
+    name = _DOMAIN.match(text, at)
+    if name is None or _C1.search(name[0]) or len(name[0].encode()) > MAXIMAL_DOMAIN_OCTETS:
         raise BadPath("no domain")
-    at = domain.end()
+    at = name.end()
     if not strict and text[at : at + 1] == ".":
         at += 1
-    return Address(local_part, domain[0]), at
+    return Address(local_part, name[0]), at
