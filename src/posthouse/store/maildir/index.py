@@ -139,16 +139,17 @@ class Index:
         db = self._db
         db.set_busy_timeout(5000)
         db.execute(f"PRAGMA cache_size=-{CACHE_KIB}")
+        # While the default (FULL) holds, so that the file is a database before its log begins.
         db.execute("PRAGMA journal_mode=WAL")
+        db.execute("PRAGMA synchronous=NORMAL")
         db.execute("PRAGMA wal_autocheckpoint=0")
         db.set_wal_hook(self._on_commit)
         if fresh or not db.execute("SELECT count(*) FROM sqlite_schema").get:
-            db.execute("PRAGMA synchronous=FULL")
             with db:
                 db.execute(_SCHEMA)
                 db.execute("INSERT INTO meta VALUES('schema', ?)", (SCHEMA_VERSION,))
-            sync_file(os.path.dirname(self.path))
-        db.execute("PRAGMA synchronous=NORMAL")
+            # On disk with the first mailbox's row, which is waited for.
+            db.release_memory()
         version = db.execute("SELECT value FROM meta WHERE key='schema'").get
         if version != SCHEMA_VERSION:
             raise IndexDamaged(f"schema version {version}")
@@ -221,6 +222,11 @@ class Index:
             raise self.error
         sync_file(self.path + "-wal")
         sync_file(os.path.dirname(self.path))
+
+    def release_memory(self) -> None:
+        """SQLite's pages; the next question reads them again."""
+        if not self._in_transaction:
+            self._db.release_memory()
 
     def take_changed(self) -> bool:
         """Was anything committed since the last question?"""

@@ -354,7 +354,8 @@ class MaildirStore:
         validity = max(int(self.environment.now()), highest + 1)
         if validity > 0xFFFFFFFF:
             validity = highest + 1
-        write_text(path, f"{validity}\n")
+        # Not waited for: it counts only if the index is lost and the clock stands behind.
+        write_text(path, f"{validity}\n", durable=False)
         return validity
 
     def _paths(self) -> Iterator[str]:
@@ -530,6 +531,8 @@ class MaildirStore:
         """Give back the memory of mailboxes that nobody has used for so long."""
         limit_s = time.monotonic() - unused_s
         self.deliveries.forget_views()
+        if self._index is not None and self.used_s < limit_s:
+            self._index.release_memory()
         for folder in self._folders.values():
             if folder.loaded and not folder.listeners and folder.used_s < limit_s:
                 self.quietly(folder.unload)

@@ -19,13 +19,14 @@ def read_text(path: str, limit: int = 16 * 1024 * 1024) -> str | None:
         return None
 
 
-def write_text(path: str, text: str, mode: int = 0o600) -> None:
-    """Replace the file; it is never seen half written, and it is on disk when this returns."""
+def write_text(path: str, text: str, *, durable: bool = True) -> None:
+    """Replace the file; it is never seen half written, and (`durable`) it is on disk when this returns."""
     temporary = f"{path}.{os.getpid()}.tmp"
-    descriptor = os.open(temporary, os.O_CREAT | os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC, mode)
+    descriptor = os.open(temporary, os.O_CREAT | os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
         os.write(descriptor, text.encode("utf-8", "surrogateescape"))
-        os.fsync(descriptor)
+        if durable:
+            os.fsync(descriptor)
     finally:
         os.close(descriptor)
     os.rename(temporary, path)
