@@ -142,6 +142,12 @@ class VirtualDelivery:
         for store, ours in by_store.items():
             store.retired(ours)
 
+    def tidy(self) -> None:
+        """Forget deliveries that their store has forgotten (the queue was restarted before it retired them)."""
+        gone = [one for one, store in self._store_of.items() if one not in store.deliveries.unretired]
+        for delivery in gone:
+            del self._store_of[delivery]
+
     # ── where a user's mail is ──
 
     def _known(self, recipient: JobRecipient) -> _Destination | None:

@@ -183,6 +183,7 @@ class MailboxProcess(ProcessMain):
         for session in list(self._sessions):
             session.sweep()
         self._stores.tidy()
+        self._delivery.tidy()
 
     def _report(self, words: str) -> None:
         self.context.emit(Message(Level.ERROR, AGENT, words))

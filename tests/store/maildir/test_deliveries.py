@@ -131,7 +131,7 @@ def test_a_tombstone_goes_when_the_delivery_is_retired(store: MaildirStore) -> N
 def test_old_deliveries_and_files_of_others_need_no_tombstone(
     store: MaildirStore, root: Path, environment: Environment
 ) -> None:
-    long_ago = int(environment.started_s - 6 * 86400)
+    long_ago = int(environment.known_since_s - 6 * 86400)
     drop(root, f"{long_ago}.4bXyZ1abcdz0.0.0.host,S={len(TEXT)}")
     drop(root, "1795440186.M123P456.host")
     inbox = store.open("INBOX")
@@ -175,3 +175,16 @@ def test_many_recovered_deliveries_look_at_the_directory_once(make_store: MakeSt
     assert not any(store.deliver(WIRE, one, "INBOX", True) for one in ids)
     assert store.deliver(WIRE, DeliveryId("4bXyZ999z0.0.0"), "INBOX", True)
     assert not store.deliver(WIRE, DeliveryId("4bXyZ999z0.0.0"), "INBOX", True)
+
+
+def test_a_store_closed_before_the_queue_retired_its_deliveries_still_leaves_tombstones(
+    make_store: MakeStore, environment: Environment
+) -> None:
+    environment.known_since_s -= 1000
+    store = make_store()
+    store.deliver(WIRE, FIRST, "INBOX", False)
+    assert not store.idle
+    store = make_store()
+    inbox = store.open("INBOX")
+    inbox.expunge([row.uid for row in inbox.rows()], None)
+    assert not store.deliver(WIRE, FIRST, "INBOX", True)

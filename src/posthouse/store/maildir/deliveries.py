@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 MAX_RETIRED: Final = 10_000
 """Deliveries of former processes that the queue told us are retired; beyond it they leave needless tombstones."""
+FORGOTTEN_AFTER_S: Final = 600.0
+"""The queue retires what it recorded within a second."""
 TOMBSTONES_FOR_S: Final = 10 * 86400.0
 """Longer than any message stays in a queue."""
 
@@ -171,10 +173,10 @@ class Deliveries:
         self._views.clear()
 
     def retired(self, deliveries: Sequence[DeliveryId]) -> None:
-        started_s = self._store.environment.started_s
+        known_since_s = self._store.environment.known_since_s
         for delivery in deliveries:
             _, base = self.unretired.pop(delivery, ("", ""))
-            if arrival_time(base) <= started_s and len(self._retired) < MAX_RETIRED:
+            if arrival_time(base) <= known_since_s and len(self._retired) < MAX_RETIRED:
                 self._retired.add(delivery)
         buried = self._buried.intersection(deliveries)
         index = self._store.index_or_none
@@ -194,10 +196,23 @@ class Deliveries:
         if delivery in self.unretired:
             return delivery
         environment = self._store.environment
-        before = made_s <= environment.started_s
-        if before and made_s > environment.started_s - environment.recovery_window_s and delivery not in self._retired:
-            return delivery
-        return None
+        if made_s > environment.known_since_s or delivery in self._retired:
+            return None
+        return delivery if made_s > environment.now() - environment.recovery_window_s else None
+
+    @property
+    def settled(self) -> bool:
+        """Every delivery is retired, or the queue has not said so for so long that it never will (it was restarted)."""
+        if not self.unretired:
+            return True
+        _, base = next(reversed(self.unretired.values()))
+        return arrival_time(base) < self._store.environment.now() - FORGOTTEN_AFTER_S
+
+    def forget(self) -> None:
+        """The store is closed; from now on nobody knows which of these are retired."""
+        if self.unretired:
+            self._store.environment.known_since_s = self._store.environment.now()
+            self.unretired.clear()
 
     def of_mailbox(self, name: str) -> list[DeliveryId]:
         return [delivery for delivery, (mailbox, _) in self.unretired.items() if mailbox == name]

@@ -15,8 +15,8 @@ DAY_S: Final = 86400.0
 class Environment:
     """Made once per process, after the fork. `report` takes a line for the log (what an administrator should know).
 
-    `recovery_window_s`: files that a delivery made so long before this process started may be asked for again by the
-    queue, which we cannot know; removing them leaves a tombstone.
+    `known_since_s`: which deliveries made since then are retired is known; of those made before (by a former process,
+    mostly) any one younger than `recovery_window_s` may be asked for again, so removing it leaves a tombstone.
     """
 
     def __init__(
@@ -32,7 +32,7 @@ class Environment:
         self.volumes = volumes
         self.report = report
         self.now = now
-        self.started_s = now()
+        self.known_since_s = now()
         self.recovery_window_s = recovery_window_s
         self.names = NameSource()
         self.watcher = Watcher(loop) if watching else None

@@ -525,7 +525,7 @@ class MaildirStore:
     @property
     def idle(self) -> bool:
         """Nobody listens and no delivery is under way: closing it costs nothing but the time to open it again."""
-        return not self.deliveries.unretired and not any(folder.listeners for folder in self._folders.values())
+        return self.deliveries.settled and not any(folder.listeners for folder in self._folders.values())
 
     def tidy(self, unused_s: float) -> None:
         """Give back the memory of mailboxes that nobody has used for so long."""
@@ -545,6 +545,7 @@ class MaildirStore:
     def close_in_parts(self) -> list[Callable[[], None]]:
         """Ends the use; what is left to do waits for the disk and may run in a thread, before anybody opens this store
         again."""
+        self.deliveries.forget()
         if self._index is None:
             self._release_lock()
             return []
