@@ -38,6 +38,7 @@ from posthouse.config.parameters.master import SYSLOG_NAME
 from posthouse.runtime.dns import Resolver
 from posthouse.runtime.dns_config import DnsConfig
 from posthouse.runtime.process import Context, Listener, ProcessMain
+from posthouse.services.smtpd.accepting import Acceptor
 from posthouse.services.smtpd.colleagues import Colleagues
 from posthouse.services.smtpd.house import House
 from posthouse.services.smtpd.listening import Listening
@@ -52,7 +53,7 @@ class SmtpdProcess(ProcessMain):
     def __init__(self, context: Context) -> None:
         super().__init__(context)
         self._listenings: list[tuple[Listener, Listening]] = []
-        self._servers: list[asyncio.Server] = []
+        self._servers: list[asyncio.Server | Acceptor] = []
         self._house: House | None = None
 
     def before_jail(self) -> None:
@@ -75,11 +76,14 @@ class SmtpdProcess(ProcessMain):
         await colleagues.wait_for_queue(_FIRST_LEASE_S)
         loop = asyncio.get_running_loop()
         for listener, listening in self._listenings:
+            if listening.implicit_tls:
+                self._servers.append(Acceptor(house, listening, listener.sock))
+                continue
             server = await loop.create_server(_Factory(house, listening), sock=listener.sock, backlog=BACKLOG)
             self._servers.append(server)
 
     async def drain(self) -> None:
-        """Nobody new; those who are here finish their message."""
+        """Nobody new; those who are here stay until they leave, or until `stop`."""
         self._close_servers()
         if self._house is not None:
             await self._house.drain()
@@ -89,6 +93,7 @@ class SmtpdProcess(ProcessMain):
         if self._house is not None:
             self._house.close()
             self._house.colleagues.close()
+        # A turn of the loop for the farewells that were written.
         await asyncio.sleep(0)
 
     def _close_servers(self) -> None:

@@ -1,6 +1,7 @@
 """TLS: STARTTLS (RFC 3207) and connections that begin with it (RFC 8314 s3.3)."""
 
 import asyncio
+import socket
 import ssl
 from typing import TYPE_CHECKING, Any
 
@@ -61,14 +62,8 @@ def _begin(session: "Session") -> None:
 async def upgrade(session: "Session") -> None:
     """TLS from here on. What the client sent before is gone already."""
     transport, context = session.transport, session.listening.tls
-    if transport is None:
+    if transport is None or context is None:
         return
-    if context is None:
-        words = f"Wrapper-mode request dropped from {session.shown} for service {session.listening.name}"
-        session.emit(SmtpdWarning(f"{words}. TLS context initialization failed. For details see earlier warnings"))
-        session.lost()
-        return
-    session.pause()
     try:
         secured: Any = await asyncio.get_running_loop().start_tls(
             transport,
@@ -77,24 +72,48 @@ async def upgrade(session: "Session") -> None:
             server_side=True,
             ssl_handshake_timeout=session.limits.handshake_timeout_s,
         )
-    except (OSError, ssl.SSLError) as error:
-        session.emit(TlsFailed(session.shown, _words(error)))
-        session.lost()
+    except OSError as error:
+        _failed(session, error)
         return
     if session.transport is None:
         secured.abort()
         return
-    what = describe(secured.get_extra_info("ssl_object"))
+    handshaken(session, secured)
+
+
+async def handshake_first(session: "Session", sock: socket.socket) -> None:
+    """TLS before anything else. The transport is made with it, so that no octet is read by anybody else."""
+    context = session.listening.tls
+    if context is None:
+        words = f"Wrapper-mode request dropped from {session.shown} for service {session.listening.name}"
+        session.emit(SmtpdWarning(f"{words}. TLS context initialization failed. For details see earlier warnings"))
+        sock.close()
+        session.close()
+        return
+    try:
+        await asyncio.get_running_loop().connect_accepted_socket(
+            lambda: session, sock, ssl=context, ssl_handshake_timeout=session.limits.handshake_timeout_s
+        )
+    except OSError as error:
+        _failed(session, error)
+
+
+def handshaken(session: "Session", transport: Any) -> None:
+    what = describe(transport.get_extra_info("ssl_object"))
     if session.listening.log_tls:
         session.emit(TlsEstablished(session.shown, what))
-    session.secured(secured, what)
+    session.secured(transport, what)
 
 
-def _words(error: Exception) -> str:
+def _failed(session: "Session", error: OSError) -> None:
+    # ssl.SSLError, TimeoutError and ConnectionError are OSErrors.
+    session.emit(TlsFailed(session.shown, _words(error)))
+    session.lost()
+
+
+def _words(error: OSError) -> str:
     if isinstance(error, ssl.SSLError) and error.reason:
         return error.reason.lower().replace("_", " ")
     if isinstance(error, TimeoutError):
         return "Connection timed out"
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return "lost connection"
+    return error.strerror or "lost connection"

@@ -47,7 +47,6 @@ class House:
         self.colleagues = colleagues
         self.clock: Clock = context.clock
         self.sessions: set[Session] = set()
-        self.is_draining = False
         self._resolver = resolver
         self._session_limit = session_limit
         self._clients: dict[Listening, Clients] = {}
@@ -66,8 +65,7 @@ class House:
         for task in list(self._tasks):
             task.cancel()
         for session in list(self.sessions):
-            if session.transport is not None:
-                session.transport.abort()
+            session.dismiss()
 
     def session(self, listening: Listening) -> Session:
         return Session(self, listening, HANDLERS)
@@ -110,9 +108,8 @@ class House:
         self._sweeper = self._loop.call_later(SWEEP_S, self._sweep)
 
     async def drain(self) -> None:
-        self.is_draining = True
-        for session in list(self.sessions):
-            session.drain()
+        """A reload keeps connections: clients go on until they leave or are silent for smtpd_timeout; those who are
+        still there when the time is up are told so by `stop`."""
         while self.sessions:
             self._emptied.clear()
             await self._emptied.wait()

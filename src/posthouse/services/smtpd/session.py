@@ -6,7 +6,9 @@ client sends meanwhile is bounded by pausing the transport. One deadline per ses
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+import contextlib
+import socket
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from posthouse.core.logline import LogLine
@@ -19,7 +21,7 @@ from posthouse.runtime.ipc import Peer
 from posthouse.runtime.schema import CountConnect, CountDisconnect, CountEvent, Counts, Request, Resolution, Resolve
 from posthouse.services.smtpd.clients import Client
 from posthouse.services.smtpd.colleagues import Answer, Question
-from posthouse.services.smtpd.encryption import upgrade
+from posthouse.services.smtpd.encryption import handshake_first, handshaken
 from posthouse.services.smtpd.listening import Listening
 from posthouse.services.smtpd.loglines import Connected, Disconnected, Ended, Pipelined, Rejected, SmtpdWarning
 from posthouse.services.smtpd.transaction import Transaction
@@ -55,11 +57,14 @@ class Session(asyncio.Protocol):
         "_has_ended_input",
         "_is_closing",
         "_is_held",
+        "_is_over",
         "_is_reading",
         "_is_writable",
         "_junk",
         "_out",
+        "_peer",
         "_question",
+        "_sock",
         "after",
         "auth_number",
         "client",
@@ -90,6 +95,10 @@ class Session(asyncio.Protocol):
         self.emit: Callable[[LogLine], None] = listening.emit
         self.core = SmtpServer(listening.options)
         self.transport: asyncio.Transport | None = None
+        self._sock: socket.socket | None = None
+        """Before TLS that comes first."""
+        self._peer: Sequence[Any] = ()
+        self._is_over = False
         self.client: Client | None = None
         self.facts = Facts("", "")
         self.tls = ""
@@ -121,13 +130,26 @@ class Session(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport  # type: ignore[assignment]  # uvloop's are no subclasses of asyncio's
-        self.house.entered(self)
-        peer = transport.get_extra_info("peername")
-        if not peer:  # gone already
-            if self.transport is not None:
-                self.transport.abort()
+        if self.client is not None:
+            handshaken(self, transport)
             return
-        address = str(peer[0]).partition("%")[0]
+        self.house.entered(self)
+        self._peer = transport.get_extra_info("peername")
+        self._arrived()
+
+    def accepted(self, sock: socket.socket) -> None:
+        """For listeners where TLS comes first: there is no transport before the handshake."""
+        self._sock = sock
+        self.house.entered(self)
+        with contextlib.suppress(OSError):
+            self._peer = sock.getpeername()
+        self._arrived()
+
+    def _arrived(self) -> None:
+        if not self._peer:  # gone already
+            self.close()
+            return
+        address = str(self._peer[0]).partition("%")[0]
         if address.startswith("::ffff:"):
             address = address.removeprefix("::ffff:")
         if self.house.is_full:
@@ -142,7 +164,7 @@ class Session(asyncio.Protocol):
 
     async def _identify(self, address: str) -> None:
         client = await self.house.clients_of(self.listening).find(address)
-        if self.transport is not None and not self._is_closing:
+        if not self._is_over and not self._is_closing:
             self._identified(client)
 
     def _identified(self, client: Client) -> None:
@@ -180,9 +202,13 @@ class Session(asyncio.Protocol):
         self._admitted()
 
     def _admitted(self) -> None:
-        if self.listening.implicit_tls and not self.core.is_secure:
-            self.house.run(upgrade(self))
-            return
+        if self._sock is not None:
+            sock, self._sock = self._sock, None
+            self.house.run(handshake_first(self, sock))
+        else:
+            self._begin()
+
+    def _begin(self) -> None:
         self.decide(self.listening.policy.at_connect, self._greet)
 
     def _greet(self, refusal: Reply | None) -> None:
@@ -200,8 +226,8 @@ class Session(asyncio.Protocol):
     @property
     def shown(self) -> str:
         assert self.client is not None
-        if self.listening.shows_port and self.transport is not None:
-            return f"{self.client.shown}:{self.transport.get_extra_info('peername')[1]}"
+        if self.listening.shows_port:
+            return f"{self.client.shown}:{self._peer[1]}"
         return self.client.shown
 
     def data_received(self, data: bytes) -> None:
@@ -230,8 +256,9 @@ class Session(asyncio.Protocol):
         return can_stay_open
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - whatever the reason, it is lost
-        if self.transport is None:
+        if self._is_over:
             return
+        self._is_over = True
         self.transport = None
         if self._question is not None:
             self._question.cancel()
@@ -265,16 +292,13 @@ class Session(asyncio.Protocol):
             if self._is_closing:
                 break
         self._flush()
-        if not self._is_closing:
-            if core.is_waiting_for_client:
-                if self.house.is_draining and core.is_idle:
-                    self._farewell(f"{self.listening.hostname} Service is being restarted")
-                    return
-                if self._has_ended_input and not core.unread:
-                    self._log_end("lost connection")
-                    self.close()
-                    return
-            self._bound_input()
+        if self._is_closing:
+            return
+        if self._has_ended_input and core.is_waiting_for_client and not core.unread:
+            self._log_end("lost connection")
+            self.close()
+            return
+        self._bound_input()
 
     def began(self, verb: Verb) -> None:
         """A command was recognized: counted for the disconnect line, and its place in a pipeline is checked."""
@@ -331,7 +355,7 @@ class Session(asyncio.Protocol):
 
     def _answer_late(self, reply: Reply) -> None:
         self._is_held = False
-        if self.transport is None or self._is_closing:
+        if self._is_over or self._is_closing:
             return
         self._out.append(self.core.reply(reply))
         if self.core.state is State.CLOSED:
@@ -381,6 +405,11 @@ class Session(asyncio.Protocol):
     def close(self) -> None:
         """After what was answered so far."""
         if self.transport is None:
+            self._is_closing = True
+            if self._sock is not None:
+                self._sock.close()
+                self._sock = None
+            self.connection_lost(None)
             return
         self._is_closing = True
         self.deadline = NEVER
@@ -448,7 +477,7 @@ class Session(asyncio.Protocol):
         self.core.tls_started()
         self._is_reading = True
         if self.core.state is State.CONNECTING:
-            self._admitted()
+            self._begin()
         else:
             self.deadline = self.house.now() + self.limits.timeout_s
             self.pump()
@@ -456,6 +485,7 @@ class Session(asyncio.Protocol):
     def lost(self) -> None:
         """The connection ended inside a handshake, where the transport tells nobody."""
         transport = self.transport
+        self._end_logged = self._end_logged or self._is_closing
         self.connection_lost(None)
         if transport is not None:
             transport.abort()
@@ -544,9 +574,13 @@ class Session(asyncio.Protocol):
         self.answer(LOCAL_ERROR)
         self.pump()
 
-    def drain(self) -> None:
-        """No new work: an idle client is told to come again, the others finish what they began."""
-        if not self._is_closing and self.client is not None and self.core.is_idle:
+    def dismiss(self) -> None:
+        """The process stops. What is not answered yet was not accepted."""
+        if self._is_over or self._is_closing:
+            return
+        if self.client is None or self._sock is not None:
+            self.close()
+        else:
             self._farewell(f"{self.listening.hostname} Service is being restarted")
 
     def _log_end(self, how: str) -> None:
