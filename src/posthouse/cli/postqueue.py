@@ -34,7 +34,7 @@ EX_SOFTWARE: Final = 70
 EX_TEMPFAIL: Final = 75
 USAGE: Final = "usage: postqueue [-c config_dir] -f | -i queue_id | -j | -p | -s site"
 _FORMAT: Final = "%-17s %8s %-19s %s\n"
-_REASON_COLUMN: Final = 76
+_REASON_COLUMN: Final = 78
 
 
 def main() -> None:

@@ -6,7 +6,6 @@ file is complete.
 """
 
 import os
-import secrets
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -96,7 +95,7 @@ def parse_drop(data: bytes, *, recipient_limit: int = 10_000) -> Drop:
 
 def leave(directory: str, data: bytes) -> str:
     """Put a file into the maildrop for good; returns its name. Raises OSError."""
-    name = secrets.token_hex(12)
+    name = os.urandom(12).hex()
     partial, final = f"{directory}/.{name}", f"{directory}/{name}"
     descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
     try:

@@ -31,6 +31,8 @@ from posthouse.queue.submission import Submitted, complete
 
 BATCH_OCTETS: Final = 16 * 1024 * 1024
 """Content read from the maildrop in one go; the rest follows when that is in the journal."""
+UNWATCHED_SCAN_S: Final = 1.0
+"""Pause between two looks while the kernel gives no notice (it limits how many watches a user may have)."""
 AGAIN_S: Final = 5.0
 """Pause after a file that could not be accepted for now."""
 
@@ -88,9 +90,8 @@ class Pickup:
         try:
             self._watch = DirectoryWatch(self._spool.maildrop, self._changed.set)
         except OSError as error:
-            pause = f"{self.settings.scan_interval_s:g}s"
-            words = f"warning: no notice of new files ({error.strerror}): looking every {pause}"
-            self._emit(Message(Level.WARNING, "pickup", words))
+            words = f"no notice of new files ({error.strerror}): looking every {UNWATCHED_SCAN_S:g}s"
+            self._emit(Message(Level.INFO, "pickup", words))
 
     def close(self) -> None:
         if self._watch is not None:
@@ -104,7 +105,8 @@ class Pickup:
         """Until cancelled."""
         while True:
             try:
-                async with asyncio.timeout(self.settings.scan_interval_s):
+                pause_s = self.settings.scan_interval_s
+                async with asyncio.timeout(pause_s if self._watch else min(pause_s, UNWATCHED_SCAN_S)):
                     await self._changed.wait()
             except TimeoutError:
                 pass
