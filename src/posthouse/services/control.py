@@ -1,16 +1,24 @@
 """NAME
     control - the log, and counters per client
+SYNOPSIS
+    control [started by master]
 DESCRIPTION
     Writes the lines of all processes to the log file or to syslog (postlogd), and counts connections and events
     per client for those who enforce limits (anvil). Every process connects here; nothing it says is trusted beyond its
     being a line of text or a number.
-FILES
-    maillog_file; lines of severity error and worse also go to the file of the same name in .err. Both are opened by
-    master and handed over, here at start and again after logrotate (noticed within a second, or at SIGUSR1 to master).
+
+    The file is maillog_file; lines of severity error and worse also go to the file of the same name in .err. Both are
+    opened by master and handed over, here at start and again after logrotate (noticed within a second, or at SIGUSR1 to
+    master).
 SECURITY
     Opens no files. Holds descriptors for appending to the log only.
+DIAGNOSTICS
+    The highest counts per client every anvil_status_update_time, as anvil(8) logs them. How many lines were lost is a
+    warning, once there is room for it.
 BUGS
     While the disk is full, up to BACKLOG_OCTETS of lines wait; then the oldest are dropped and counted.
+SEE ALSO
+    smtpd(8), posthouse-logrotate(1)
 """
 
 import asyncio

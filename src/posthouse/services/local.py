@@ -1,5 +1,7 @@
 """NAME
     local - delivery to system users
+SYNOPSIS
+    local [started by master]
 DESCRIPTION
     Takes jobs of the transport "local" from the queue and delivers them as the recipient: to the mailbox file
     (mail_spool_directory), to home_mailbox (a file, or a Maildir with a final slash), or to mailbox_command. A .forward
@@ -15,6 +17,9 @@ SECURITY
     recipient for good before its first job; children are made by a small process that never saw a message. Children
     cannot gain privileges, except those that run the user's own command, which is what the user's shell could run too.
     A child that writes mail_spool_directory has that directory's group, as its mode demands, and runs nothing.
+DIAGNOSTICS
+    One line for each recipient and attempt, as Postfix's local(8). A .forward file with a mistake in it is a warning,
+    and the mail goes to the mailbox. A child that is lost is asked once more; then the recipient is deferred.
 BUGS
     When one target of a .forward fails for good, the sender is told and the targets behind it get nothing.
 SEE ALSO
