@@ -168,7 +168,7 @@ class House:
         return Deliver(**{**values, **fields})  # type: ignore[arg-type]
 
     async def deliver(self, job: Deliver, descriptors: tuple[int, ...] = ()) -> tuple[RecipientResult, ...]:
-        reply = await asyncio.wait_for(self.registered[-1].call(job, descriptors), 10)
+        reply = await asyncio.wait_for(self.registered[-1].call(job, descriptors), 30)
         assert isinstance(reply, Outcomes)
         return reply.results
 

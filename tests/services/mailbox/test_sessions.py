@@ -17,7 +17,7 @@ async def ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, line: 
 
 async def answers(reader: asyncio.StreamReader, tag: bytes) -> list[bytes]:
     lines: list[bytes] = []
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not lines or not lines[-1].startswith(tag + b" "):
             line = await reader.readline()
             assert line, lines
@@ -26,7 +26,7 @@ async def answers(reader: asyncio.StreamReader, tag: bytes) -> list[bytes]:
 
 
 async def read(reader: asyncio.StreamReader) -> bytes:
-    return await asyncio.wait_for(reader.readline(), 10)
+    return await asyncio.wait_for(reader.readline(), 30)
 
 
 async def until(reader: asyncio.StreamReader, wanted: bytes) -> None:
