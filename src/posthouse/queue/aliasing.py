@@ -8,10 +8,10 @@ that is too long bounces as a loop. With owner-NAME in the table, what NAME send
 from typing import TYPE_CHECKING, Final
 
 from posthouse.core.address import Address
+from posthouse.core.aliases import BadAlias, Kind, Target, parse
 from posthouse.core.envelope import Envelope, Recipient
 from posthouse.core.reply import MailError
 from posthouse.core.result import DeliveryStatus, RecipientResult
-from posthouse.delivery.alias_text import AliasItem, ItemKind, parse_alias_text
 from posthouse.queue.active import Active
 from posthouse.queue.cleanup import Cleanup, Expanded
 from posthouse.queue.lookups import Answer, Lookups
@@ -22,7 +22,7 @@ from posthouse.runtime.schema import AliasExpansion, Resolution
 if TYPE_CHECKING:
     from posthouse.queue.manager import Manager
 
-_PREFIXES: Final = {ItemKind.COMMAND: "|", ItemKind.FILE: "", ItemKind.INCLUDE: ":include:"}
+_PREFIXES: Final = {Kind.COMMAND: "|", Kind.FILE: "", Kind.INCLUDE: ":include:"}
 _LOOP: Final = "5.4.6"
 
 
@@ -125,7 +125,13 @@ class Aliasing:
         if recipient.level >= self._nesting_limit:
             manager.end_inside(active, index, DeliveryStatus.BOUNCED, _LOOP, f"alias database loop for {name}")
             return
-        items = parse_alias_text(found.value or "")
+        try:
+            items = parse(found.value or "")
+        except BadAlias as error:
+            # The administrator's mistake, not the sender's: the message waits until it is mended.
+            words = f"alias {name} in alias_maps cannot be understood: {error}"
+            manager.end_inside(active, index, DeliveryStatus.DEFERRED, "4.3.5", words)
+            return
         if not items:
             manager.end_inside(active, index, DeliveryStatus.BOUNCED, "5.2.4", f"alias {name} names nobody")
             return
@@ -160,12 +166,10 @@ class Aliasing:
         else:
             expanded([])
 
-    def _derived(
-        self, recipient: QueuedRecipient, name: str, owner: Address | None, item: AliasItem
-    ) -> QueuedRecipient:
+    def _derived(self, recipient: QueuedRecipient, name: str, owner: Address | None, item: Target) -> QueuedRecipient:
         mailbox = ""
         address = recipient.address
-        if item.kind is ItemKind.ADDRESS:
+        if item.kind is Kind.ADDRESS:
             address = Address(item.text, self._myorigin)
         else:
             mailbox = _PREFIXES[item.kind] + item.text
@@ -175,7 +179,8 @@ class Aliasing:
             recipient.notify,
             mailbox=mailbox,
             owner=owner,
-            alias=name,
+            # "\\user" is the user himself: as if he had been named by an alias of his own name.
+            alias=item.text.lower() if item.is_final else name,
             level=recipient.level + 1,
         )
 
@@ -201,9 +206,9 @@ class Aliasing:
         return Redirect(message.queue_id, result.index, tuple(_new_only(message, result.index, new)))
 
 
-def _is_foreign(item: AliasItem) -> bool:
+def _is_foreign(item: Target) -> bool:
     """An address with a domain of its own: virtual aliases apply to it as to any other recipient."""
-    return item.kind is ItemKind.ADDRESS and "@" in item.text
+    return item.kind is Kind.ADDRESS and "@" in item.text
 
 
 def _new_only(message: Message, index: int, new: list[QueuedRecipient]) -> list[QueuedRecipient]:
