@@ -21,6 +21,8 @@ install: $(VENV)/.installed
 $(VENV)/.installed: pyproject.toml scripts/make-venv
 	@PYTHON="$(PYTHON)" sh scripts/make-venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
+# Compiled now: a command run by another user, or with PYTHONDONTWRITEBYTECODE, would compile at every start.
+	@$(BIN)/python -m compileall -q src
 	@touch $@
 
 $(VENV)/.test-tools: $(VENV)/.installed
