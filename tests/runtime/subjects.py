@@ -95,6 +95,13 @@ class LingersWhenDrained(Subject):
         await asyncio.sleep(3600)
 
 
+class RefusesANewName(Subject):
+    async def start(self) -> None:
+        if self.context.settings.text("mail_name") != "before":
+            raise ValueError("another name")
+        await super().start()
+
+
 class InPlace(Subject):
     pass
 

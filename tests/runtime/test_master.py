@@ -185,3 +185,24 @@ def test_the_log_process_may_die_and_no_line_is_lost(start: Callable[..., Run]) 
     status, _ = run.end()
     assert status == 0
     assert "stopped in order" in run.log()
+
+
+def test_a_stop_in_the_middle_of_a_reload_ends_old_and_new_processes(start: Callable[..., Run]) -> None:
+    run = start("Subject")
+    run.process.send_signal(signal.SIGHUP)
+    began = time.monotonic()
+    status, _ = run.end()
+    assert status == 0
+    assert time.monotonic() - began < 5
+
+
+def test_a_configuration_that_a_process_cannot_use_leaves_the_old_one_at_work(start: Callable[..., Run]) -> None:
+    run = start("RefusesANewName", "mail_name=before")
+    main = run.etc / "main.cf"
+    main.write_text(main.read_text().replace("mail_name = before", "mail_name = after"))
+    run.process.send_signal(signal.SIGHUP)
+    run.wait_for_log("error: subject 0 cannot start with the new configuration: ValueError: another name")
+    pid = int(re.findall(r"started, pid (\d+)", run.log())[-1])
+    assert Path(f"/proc/{pid}").exists()
+    run.end()
+    assert "stopped in order" in run.log()

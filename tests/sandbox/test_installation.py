@@ -18,7 +18,7 @@ for directory in etc var run; do
     mkdir -p $layer/upper $layer/work
     mount -t overlay overlay -o lowerdir=/$directory,upperdir=$layer/upper,workdir=$layer/work /$directory || exit 99
 done
-rm -rf /etc/posthouse /var/spool/posthouse /var/lib/posthouse /run/posthouse
+rm -rf /etc/posthouse /var/spool/posthouse /var/lib/posthouse /run/posthouse /var/vmail
 set -e
 """
 _STORY = """\

@@ -48,8 +48,9 @@ class Service:
 
 
 @pytest.fixture
-def service(tmp_path: Path) -> Service:
-    return Service(_reachable(tmp_path))
+def service(tmp_path_factory: pytest.TempPathFactory) -> Service:
+    # A short name: run/posthouse below it holds sockets.
+    return Service(_reachable(tmp_path_factory.mktemp("svc")))
 
 
 def test_a_fresh_installation_starts_reloads_and_stops(service: Service) -> None:

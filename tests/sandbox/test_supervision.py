@@ -19,7 +19,7 @@ def test_a_killed_process_is_started_again_and_mail_goes_on(sandbox: RunningSyst
     sandbox.expect_log(r"process \S+ 0 pid \d+ killed by signal 9")
     killed = sandbox.kill(f"{name} 0")
     sandbox.wait_until(lambda: sandbox.processes().get(f"{name} 0", killed) != killed, f"a new {name}")
-    sandbox.send(f"after the death of {name}")
+    sandbox.send_until_accepted(f"after the death of {name}")
     sandbox.wait_for_message(f"after the death of {name}")
     with sandbox.imap() as client:
         status, _ = client.select("INBOX")
@@ -44,6 +44,7 @@ def test_reload_keeps_open_smtp_and_imap_connections(sandbox: RunningSystem) -> 
         assert code == 250
         code, _ = smtp.data(b"Subject: across a reload\r\n\r\nhello\r\n")
         assert code == 250
+        assert smtp.noop()[0] == 250
         assert imap.noop()[0] == "OK"
     after = sandbox.processes()
     for name in ("control", "auth", "queue", "mailbox"):

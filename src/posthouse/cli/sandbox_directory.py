@@ -12,6 +12,7 @@ import os
 import secrets
 import shutil
 import socket
+import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +23,9 @@ import msgspec
 from posthouse.config import editing, mastercf
 from posthouse.config.configuration import MasterEntry, Problem
 from posthouse.runtime.certificates import CertificateFiles, make
+from posthouse.runtime.sockets import DIRECTORY_MODE, MAX_PATH_OCTETS
 
+_LONGEST_SOCKET_NAME: Final = len("/mailbox.255/directory.mailbox")
 LOOPBACK: Final = "127.0.0.1"
 DEFAULT_DOMAIN: Final = "example.test"
 DEFAULT_NAMES: Final = ("alice", "bob")
@@ -110,8 +113,8 @@ class State(msgspec.Struct):
     domain: str = DEFAULT_DOMAIN
     ports: dict[str, int] = {}
     accounts: list[Account] = []
-    is_greeted: bool = False
-    """The first message was sent."""
+    run_directory: str = ""
+    """Where the sockets are, if the path of the sandbox is too long for them."""
 
 
 @dataclass
@@ -212,14 +215,16 @@ class SandboxDirectory:
         )
 
     def take_configuration(self, source: Path, overrides: Mapping[str, str]) -> list[str]:
-        """Run somebody's configuration here: a copy with our directories, loopback ports and nothing else changed.
-        Returns the endpoints it has."""
+        """Run somebody's configuration here: a copy with our directories, loopback ports and nothing else changed: mail
+        that is tried out must not reach the real mailboxes. Returns the endpoints it has."""
         if not (source / "main.cf").is_file():
             raise SandboxError(f"there is no main.cf in {source}")
         shutil.copytree(source, self.etc, dirs_exist_ok=True)
         if not self.tls.exist():
             make(self.path / "tls", (f"mail.{self.state.domain}", self.state.domain, "localhost", LOOPBACK))
-        self._set_main({**self._own_parameters(), **overrides})
+        own = {**self._own_parameters(), "mail_spool_directory": f"{self.path}/mail"}
+        own["virtual_mailbox_base"] = f"{self.path}/vmail"
+        self._set_main({**own, **overrides})
         found: list[str] = []
         master = self.etc / "master.cf"
         text = master.read_text() if master.exists() else ""
@@ -233,7 +238,15 @@ class SandboxDirectory:
                 moved = msgspec.structs.replace(entry, endpoint=self.address(name))
                 text = editing.set_master(text, (entry.endpoint, entry.kind), moved)
         master.write_text(text)
-        self.dovecot_overrides = {"dovecot/listen": LOOPBACK}
+        self.dovecot_overrides = {
+            "dovecot/listen": LOOPBACK,
+            "dovecot/mail_home": f"{self.path}/vmail/%d/%n",
+            "dovecot/mail_location": f"maildir:{self.path}/vmail/%d/%n/Maildir",
+        }
+        dovecot = self.etc / "dovecot.conf"
+        if not dovecot.exists() or "ssl_cert" not in dovecot.read_text(errors="replace"):
+            self.dovecot_overrides["dovecot/ssl_cert"] = f"<{self.tls.certificate}"
+            self.dovecot_overrides["dovecot/ssl_key"] = f"<{self.tls.key}"
         for name, service in DOVECOT_ENDPOINTS.items():
             prefix = f"dovecot/service/{service}/inet_listener/{name}"
             self.dovecot_overrides[f"{prefix}/port"] = str(self.state.ports[name])
@@ -251,13 +264,27 @@ class SandboxDirectory:
         main = self.etc / "main.cf"
         main.write_text(editing.set_main(main.read_text(errors="surrogateescape"), values), errors="surrogateescape")
 
+    def _run_directory(self) -> str:
+        """run/ in here, unless that makes names of sockets longer than the kernel takes: then a short one in /tmp, the
+        same at every start, because the lock that keeps two systems apart is there."""
+        own = str(self.path / "run")
+        if len(os.fsencode(own)) + _LONGEST_SOCKET_NAME <= MAX_PATH_OCTETS:
+            return own
+        known = Path(self.state.run_directory) if self.state.run_directory else None
+        if known is None or not known.is_dir() or known.is_symlink() or known.stat().st_uid != os.geteuid():
+            known = Path(tempfile.mkdtemp(prefix="posthouse-"))
+            known.chmod(DIRECTORY_MODE)
+            self.state.run_directory = str(known)
+            self.save()
+        return str(known)
+
     def _own_parameters(self) -> dict[str, str]:
         """What keeps this system inside its directory and on the loopback interface."""
         directory = str(self.path)
         return {
             "queue_directory": f"{directory}/spool",
             "data_directory": f"{directory}/data",
-            "run_directory": f"{directory}/run",
+            "run_directory": self._run_directory(),
             "maillog_file": f"{directory}/log/mail.log",
             "maillog_file_prefixes": directory,
             "inet_interfaces": LOOPBACK,

@@ -11,10 +11,11 @@ import ctypes
 import gc
 import importlib
 import os
+import resource
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final, NoReturn
 
@@ -66,6 +67,17 @@ class Birth:
     channel: ControlChannel
     master_pid: int
     close_jail: Callable[[], str]
+
+
+def close_all_but(kept: Iterable[int]) -> None:
+    """Whatever else the process inherited (a library's, the terminal of a command): a descriptor in the wrong hands
+    undoes the jail. Those that Python objects own are closed by their owners before: nothing is closed twice."""
+    low = 3
+    for descriptor in sorted(kept):
+        os.closerange(low, descriptor)
+        low = descriptor + 1
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    os.closerange(low, limit if limit > 0 else 1 << 20)
 
 
 def load_main(spec: ProcessSpec) -> type[ProcessMain]:

@@ -335,6 +335,12 @@ class Master:
                         ipc.append(IpcListener(planned.endpoint, planned.client, sock))
                     else:
                         sock.close()
+            for sock in self._installation.sockets.values():
+                sock.close()
+            kept = [theirs.fileno(), *(one.sock.fileno() for one in mine), *(one.sock.fileno() for one in ipc)]
+            if self._lock is not None:
+                kept.append(self._lock.fileno())
+            child_process.close_all_but(kept)
             identity = self._installation.identities.get(spec.name)
             birth = child_process.Birth(
                 spec,
@@ -492,14 +498,15 @@ class Master:
         was_current = slot.child is child
         if was_current:
             slot.child = None
-        if slot.replacement is child:
-            # The new configuration cannot be used by this process: the old one goes on with the old one.
+        was_replacement = slot.replacement is child
+        if was_replacement:
             slot.replacement = None
             self._reloading.discard(slot)
-            self._say(Level.ERROR, f"error: {child.name} cannot start with the new configuration: {child.failure}")
-            return
         if self._stopping is not None:
             self._continue_stop()
+        elif was_replacement:
+            # The new configuration cannot be used by this process: the old one goes on with the old one.
+            self._say(Level.ERROR, f"error: {child.name} cannot start with the new configuration: {child.failure}")
         elif was_current and child.phase is Phase.STARTING and not self._is_ready:
             self._failure = f"{child.name} cannot start: {child.failure or _describe(status)}"
             self.stop()

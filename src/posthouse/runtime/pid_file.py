@@ -54,6 +54,9 @@ class PidFile:
         os.pwrite(descriptor, f"{os.getpid():>10}\n".encode(), 0)
         return cls(path, descriptor)
 
+    def fileno(self) -> int:
+        return self._descriptor
+
     def release(self) -> None:
         os.ftruncate(self._descriptor, 0)
         os.close(self._descriptor)
