@@ -1,8 +1,8 @@
 """The queue manager: takes messages from journal or index, has every recipient tried, records what came of it.
 
 Everything is callbacks on one event loop; a message that is delivered at once costs no task, no timer and no look at
-the index. The order of effects is what makes crashes harmless: results become records; only after the record's flush is the
-mailbox process told to forget the delivery, and only then is the message gone.
+the index. The order of effects is what makes crashes harmless: results become records; only after the record's flush
+is the mailbox process told to forget the delivery, and only then is the message gone.
 """
 
 import asyncio
@@ -111,6 +111,7 @@ class Manager:
         self._refilling = False
         self._run_timer: asyncio.TimerHandle | None = None
         self._stopping = False
+        self._quiet = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self.silent_removals: set[QueueId] = set()
         """Messages an administrator deletes: postsuper's line says so, not qmgr's."""
@@ -133,6 +134,16 @@ class Manager:
     def idle(self) -> bool:
         return self._scheduler.open_jobs == 0 and not self._tasks
 
+    async def wait_idle(self) -> None:
+        """Until nothing is under way (after `stop`)."""
+        while not self.idle:
+            self._quiet.clear()
+            await self._quiet.wait()
+
+    def _look_quiet(self) -> None:
+        if self._stopping and self.idle:
+            self._quiet.set()
+
     def reconfigure(
         self, transports: Transports, notices: Notices, aliasing: Aliasing, settings: ManagerSettings
     ) -> None:
@@ -152,6 +163,7 @@ class Manager:
 
     def _task_done(self, task: "asyncio.Task[None]") -> None:
         self._tasks.discard(task)
+        self._look_quiet()
         if not task.cancelled() and (error := task.exception()) is not None:
             self._report("working on a message", error)
 
@@ -500,6 +512,8 @@ class Manager:
 
     def _answered(self, job: Job, future: "asyncio.Future[Any]") -> None:
         reach(CrashPoint.OUTCOME_RECEIVED)
+        if self._stopping:
+            self._loop.call_soon(self._look_quiet)
         attempt: Attempt = job.payload
         if attempt.agent is not None:
             self.agents.ended(attempt.agent, attempt.active.message.queue_id, job)

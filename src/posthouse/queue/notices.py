@@ -1,14 +1,13 @@
 """Who is told what became of a message: bounces, delay warnings, success reports, copies for postmaster.
 
 A notification is an ordinary message from the null sender. It is made here as a record that the caller puts into the
-same frame as the record that ends the recipients (`Notice.enter`), so that after a crash there is either the duty to deliver
-or the duty to report, never both and never neither.
+same frame as the record that ends the recipients (`Notice.enter`), so that after a crash there is either the duty to
+deliver or the duty to report, never both and never neither.
 """
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 from posthouse.core.address import Address
 from posthouse.core.envelope import Arrival, Envelope, Recipient
@@ -49,14 +48,7 @@ class NoticeSettings:
     double_bounce_recipient: str
     delay_recipient: str
     double_bounce_sender: str
-
-
-def format_date(at_s: float) -> str:
-    """RFC 5322 s3.3, in the local time zone."""
-    moment = datetime.fromtimestamp(at_s, UTC).astimezone()
-    day = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")[moment.weekday()]
-    month = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")[moment.month - 1]
-    return f"{day}, {moment.day} {month} {moment:%Y %H:%M:%S %z} ({moment:%Z})"
+    format_date: Callable[[float], str]
 
 
 class Notices:
@@ -213,15 +205,15 @@ class Notices:
                 to=to,
                 is_postmaster_copy=for_postmaster,
                 envid=message.envid,
-                arrival_date=format_date(message.arrival.at_s),
-                date=format_date(now_s),
+                arrival_date=settings.format_date(message.arrival.at_s),
+                date=settings.format_date(now_s),
                 message_id=message_id,
                 boundary=f"{notice_id}.{int(now_s)}/{settings.myhostname}",
                 recipients=tuple(reported),
                 original=original,
                 is_full=is_full,
                 smtputf8=message.smtputf8,
-                retry_until=format_date(until_s) if until_s else "",
+                retry_until=settings.format_date(until_s) if until_s else "",
                 original_message_id=message.arrival.message_id,
             )
         )

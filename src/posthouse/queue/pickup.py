@@ -1,7 +1,7 @@
 """pickup(8): local submissions from the maildrop directory into the journal, each exactly once.
 
-A file is journalled, then removed, then (when the removal is on disk) its message is delivered. A crash in between leaves
-a message that remembers its file: the next start removes the file and goes on. Only regular files with one link
+A file is journalled, then removed, then (when the removal is on disk) its message is delivered. A crash in between
+leaves a message that remembers its file: the next start removes the file and goes on. Only regular files with one link
 and the directory's own group are taken: those were made there, by the user who owns them.
 """
 
@@ -17,7 +17,7 @@ from posthouse.core.address import Address
 from posthouse.core.envelope import Arrival, Envelope, Recipient
 from posthouse.core.identifiers import QueueId
 from posthouse.core.logline import Level, LogLine, Message
-from posthouse.core.reply import Reply
+from posthouse.core.reply import MailError, Reply
 from posthouse.queue.content import ContentFiles, LargeContent
 from posthouse.queue.crashpoints import CrashPoint, reach
 from posthouse.queue.inotify import DirectoryWatch
@@ -27,7 +27,7 @@ from posthouse.queue.maildrop import BadDrop, Drop, parse_drop
 from posthouse.queue.manager import Manager
 from posthouse.queue.reception import Reception
 from posthouse.queue.recovery import Spool
-from posthouse.queue.submission import Submitted, complete
+from posthouse.queue.submission import Submitted, normalize
 
 BATCH_OCTETS: Final = 16 * 1024 * 1024
 """Content read from the maildrop in one go; the rest follows when that is in the journal."""
@@ -44,9 +44,7 @@ class PickupSettings:
     recipient_limit: int
     message_size_limit: int
     large_size: int
-    myhostname: str
     myorigin: str
-    mail_name: str
 
 
 @dataclass(slots=True)
@@ -70,7 +68,9 @@ class Pickup:
         manager: Manager,
         settings: PickupSettings,
         emit: Callable[[LogLine], None],
+        complete: Callable[[Submitted], tuple[bytes, str]],
     ) -> None:
+        """`complete` puts Received: and missing fields in; gives the message and its Message-ID. Raises MailError."""
         self._spool: Spool = ledger.spool
         self._ledger = ledger
         self._files = files
@@ -78,6 +78,7 @@ class Pickup:
         self._manager = manager
         self.settings = settings
         self._emit = emit
+        self._complete = complete
         self._changed = asyncio.Event()
         self._changed.set()
         self._watch: DirectoryWatch | None = None
@@ -182,16 +183,13 @@ class Pickup:
         settings = self.settings
         queue_id = self._ledger.next_queue_id()
         sender = self._address(drop.sender) if drop.sender else None
-        submitted = Submitted(
-            queue_id,
-            file.uid,
-            sender,
-            drop.full_name,
-            settings.myhostname,
-            settings.mail_name,
-            self._ledger.clock.now(),
-        )
-        content, message_id = complete(drop.content, submitted)
+        now_s = self._ledger.clock.now()
+        submitted = Submitted(queue_id, file.uid, sender, drop.full_name, now_s, normalize(drop.content))
+        try:
+            content, message_id = self._complete(submitted)
+        except MailError as error:
+            answer.set_result(error.reply)
+            return answer
         if settings.message_size_limit and len(content) > settings.message_size_limit + 64 * 1024:
             words = f"warning: {queue_id}: message is larger than message_size_limit"
             self._emit(Message(Level.WARNING, "pickup", words))

@@ -1,8 +1,8 @@
 """The intake endpoint: receivers hand over messages and are answered when these are on stable storage.
 
 Small messages come in one record and share the journal's flush. Large ones are streamed into a file first; each piece
-is answered when it is written, which is the back-pressure. Nothing here trusts the other side: handles and queue ids belong
-to their connection, and everything it began is thrown away when it goes.
+is answered when it is written, which is the back-pressure. Nothing here trusts the other side: handles and queue ids
+belong to their connection, and everything it began is thrown away when it goes.
 """
 
 import functools

@@ -3,26 +3,26 @@
 SYNOPSIS
     queue [generic service options]
 DESCRIPTION
-    Owns every message between its acceptance and its delivery. A message is accepted (from smtpd and other receivers, or
-    from the maildrop) by one record in the journal; virtual aliases are expanded before. From then on it is tried for
-    each recipient through the delivery processes mailbox, smtp and local, until it is delivered, returned or expired.
-    What stays is kept in an index, so that a large queue costs neither memory nor time.
+    Owns every message between its acceptance and its delivery. A message is accepted (from smtpd and other
+    receivers, or from the maildrop) by one record in the journal; virtual aliases are expanded before. From then on
+    it is tried for each recipient through the delivery processes mailbox, smtp and local, until it is delivered,
+    returned or expired. What stays is kept in an index, so that a large queue costs neither memory nor time.
 
-    Mail for transports of the commands error, retry and discard ends here. Local aliases are followed here; commands
-    and files named by aliases are the local process's business. docs/queue-states.md describes every step and what a
-    crash leaves there.
+    Mail for transports of the commands error, retry and discard ends here. Local aliases are followed here;
+    commands and files named by aliases are the local process's business. docs/queue-states.md describes every step
+    and what a crash leaves there.
 STANDARDS
     RFC 5321 (SMTP protocol), RFC 3461-3464 (delivery status notifications), RFC 2033 (LMTP), RFC 6533 (SMTPUTF8)
 SECURITY
-    Sees all mail, and may touch nothing but the spool. It parses no mail (except the header of what it returns) and talks
-    to no network; the processes that do reach it through typed records only. Files in the maildrop are written by
-    anybody and read with suspicion.
+    Sees all mail, and may touch nothing but the spool. It parses no mail (except the header of what users here
+    submit) and talks to no network; the processes that do reach it through typed records only. Files in the
+    maildrop are written by anybody and read with suspicion.
 DIAGNOSTICS
-    Every attempt is a line in the log. Damage in the journal is named, set aside in corrupt/, and costs nothing else. A
-    disk that fails to flush is reported and never trusted again with the same file.
+    Every attempt is a line in the log. Damage in the journal is named, set aside in corrupt/, and costs nothing
+    else. A disk that fails to flush is reported and never trusted again with the same file.
 BUGS
-    One recipient of a remote message can get it twice if the machine stops between the peer's last word and the flush of
-    its record.
+    One recipient of a remote message can get it twice if the machine stops between the peer's last word and the
+    flush of its record.
 SEE ALSO
     smtpd, smtp, mailbox, local, sendmail(1), postqueue(1), postsuper(1), postcat(1)
 """
@@ -39,6 +39,10 @@ from posthouse.config.parameters import queue as parameters
 from posthouse.core.address import Address
 from posthouse.core.logline import Level, Message
 from posthouse.core.reply import LOCAL_ERROR
+from posthouse.intake.date import format_date
+from posthouse.intake.header import prepare
+from posthouse.intake.received import received_from_user
+from posthouse.intake.rules import Rules
 from posthouse.queue.administration import Administration
 from posthouse.queue.agents import Agent
 from posthouse.queue.aliasing import Aliasing
@@ -60,6 +64,7 @@ from posthouse.queue.passthrough import Passthrough
 from posthouse.queue.pickup import Pickup, PickupSettings
 from posthouse.queue.reception import Reception, ReceptionSettings
 from posthouse.queue.recovery import Recovered, Spool, recover
+from posthouse.queue.submission import Submitted
 from posthouse.queue.transports import MAILBOX, Transports
 from posthouse.routing.resolution import origin_of
 from posthouse.runtime.ipc import Connection, Responder, SchemaError, Server
@@ -190,7 +195,15 @@ class QueueProcess(ProcessMain):
             emit=context.emit,
             has_space=lambda: self.housekeeping.has_space,
         )
-        self.pickup = Pickup(ledger, self.files, self.reception, self.manager, self._pickup_settings(), context.emit)
+        self.pickup = Pickup(
+            ledger,
+            self.files,
+            self.reception,
+            self.manager,
+            self._pickup_settings(),
+            context.emit,
+            self._complete,
+        )
         self.administration = Administration(ledger, self.files, self.manager, self.cleanup, context.emit)
         await self._take_up(recovered)
         serve = context.serve
@@ -228,6 +241,7 @@ class QueueProcess(ProcessMain):
     def _handle_delivery(
         self, connection: Connection, record: Record, descriptors: list[int], respond: Responder | None
     ) -> None:
+        assert not descriptors
         match record:
             case Written() if connection.peer is not None:
                 agent: Agent = connection.peer
@@ -253,6 +267,7 @@ class QueueProcess(ProcessMain):
 
     def _set_cleanup(self) -> None:
         settings = self.context.settings
+        self._rules = Rules.of(settings)
         self.cleanup.has_aliases = bool(settings.text(general.VIRTUAL_ALIAS_MAPS.name).strip())
         self.cleanup.duplicate_limit = settings[parameters.DUPLICATE_FILTER_LIMIT]
         self.cleanup.empty_recipient = Address(settings[parameters.EMPTY_ADDRESS_RECIPIENT], self._origin())
@@ -280,6 +295,7 @@ class QueueProcess(ProcessMain):
                 double_bounce_recipient=settings[parameters.DOUBLE_BOUNCE_NOTICE_RECIPIENT],
                 delay_recipient=settings[parameters.DELAY_NOTICE_RECIPIENT],
                 double_bounce_sender=settings[general.DOUBLE_BOUNCE_SENDER],
+                format_date=format_date,
             ),
             self.context.emit,
         )
@@ -339,10 +355,24 @@ class QueueProcess(ProcessMain):
             recipient_limit=settings[parameters.MAILDROP_RECIPIENT_LIMIT],
             message_size_limit=settings[general.MESSAGE_SIZE_LIMIT],
             large_size=settings[parameters.QUEUE_LARGE_MESSAGE_SIZE],
-            myhostname=settings[general.MYHOSTNAME],
             myorigin=self._origin(),
-            mail_name=settings[general.MAIL_NAME],
         )
+
+    def _complete(self, submitted: Submitted) -> tuple[bytes, str]:
+        """What a message of a local user gets on its way in."""
+        rules = self._rules
+        received = received_from_user(rules, uid=submitted.uid, queue_id=submitted.queue_id, at_s=submitted.at_s)
+        prepared = prepare(
+            rules,
+            submitted.content,
+            received=received,
+            queue_id=submitted.queue_id,
+            at_s=submitted.at_s,
+            sender=submitted.sender,
+            sender_name=submitted.full_name,
+            add_missing=True,
+        )
+        return prepared.content, prepared.message_id
 
     # ── reload and stop ──
 
@@ -361,8 +391,7 @@ class QueueProcess(ProcessMain):
         """Accept nothing new; let deliveries that are under way end."""
         self.reception.stopping = True
         self.manager.stop()
-        while not self.manager.idle:
-            await asyncio.sleep(0.02)
+        await self.manager.wait_idle()
 
     async def stop(self) -> None:
         self.reception.stopping = True
@@ -372,9 +401,10 @@ class QueueProcess(ProcessMain):
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self.pickup.close()
         # Deliveries whose answer is a moment away need not be looked for at the next start.
-        deadline = asyncio.get_running_loop().time() + STOP_WAIT_S
-        while not self.manager.idle and asyncio.get_running_loop().time() < deadline:
-            await asyncio.sleep(0.01)
+        try:
+            await asyncio.wait_for(self.manager.wait_idle(), STOP_WAIT_S)
+        except TimeoutError:
+            pass
         was_idle = self.manager.idle
         await self.ledger.journal.drain()
         for server in self._servers:
