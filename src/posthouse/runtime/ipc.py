@@ -30,6 +30,8 @@ _HEADER: Final = struct.Struct(">IIBB")
 _NOTE: Final = 0
 _REQUEST: Final = 1
 _REPLY: Final = 2
+_FAREWELL: Final = 3
+"""Server to client, without a body: ask no more questions here, connect anew (my successor answers)."""
 
 MAX_FRAME_OCTETS: Final = 2 * 1024 * 1024
 """Larger content goes as a file or in pieces; a frame beyond this is a broken peer."""
@@ -68,7 +70,7 @@ class Handler(Protocol):
     ) -> None: ...
 
 
-def unexpected(connection: "Connection", record: Record, descriptors: list[int], respond: Responder | None) -> None:
+def unexpected(connection: "Connection", record: Record, descriptors: list[int], respond: Responder | None) -> None:  # noqa: ARG001
     """The handler of a side that expects no requests."""
     raise SchemaError(f"unexpected {type(record).__name__}")
 
@@ -136,6 +138,8 @@ class Connection:
         self._sequence = 0
         self._open: dict[int, asyncio.Future[Any]] = {}
         self.closed: asyncio.Future[str] = self._loop.create_future()
+        self.is_retiring = False
+        """The other side is being replaced: open questions are still answered, new ones go to a new connection."""
         self.peer: Any = None
         """Free for the server to hang its session state on."""
         sock.setblocking(False)
@@ -159,6 +163,11 @@ class Connection:
         """Send a note; lost without a word if the peer is gone."""
         if not self.closed.done():
             self._send(0, _NOTE, note, ())
+
+    def retire(self) -> None:
+        """Server: ask the client to connect anew. It closes this connection when its last question is answered."""
+        if not self.closed.done():
+            self._enqueue(_HEADER.pack(0, 0, _FAREWELL, 0), ())
 
     async def drain(self) -> None:
         """Wait until the peer has taken most of what was written."""
@@ -199,6 +208,9 @@ class Connection:
         if len(body) > MAX_FRAME_OCTETS:
             raise SchemaError(f"{type(record).__name__} of {len(body)} octets does not fit a frame")
         frame = _HEADER.pack(len(body), sequence, kind, len(descriptors)) + body
+        self._enqueue(frame, descriptors)
+
+    def _enqueue(self, frame: bytes, descriptors: tuple[int, ...]) -> None:
         self._output.append((frame, descriptors))
         self._output_octets += len(frame)
         if not self._flush_scheduled and not self._writer_active:
@@ -301,7 +313,7 @@ class Connection:
         end = len(view)
         while end - at >= _HEADER.size:
             length, sequence, kind, count = _HEADER.unpack_from(view, at)
-            if length > MAX_FRAME_OCTETS or kind > _REPLY or count > MAX_DESCRIPTORS:
+            if length > MAX_FRAME_OCTETS or kind > _FAREWELL or count > MAX_DESCRIPTORS:
                 raise SchemaError(f"bad frame header (length {length}, kind {kind}, descriptors {count})")
             if end - at - _HEADER.size < length:
                 break
@@ -324,11 +336,17 @@ class Connection:
                 raise SchemaError("a reply to nothing")
             reply = self._codec.replies.decode(body)
             if future.done():  # the asker gave up
-                return
-            if isinstance(reply, Failure):
+                pass
+            elif isinstance(reply, Failure):
                 future.set_exception((TempFail if reply.reply.code < 500 else PermFail)(reply.reply))
             else:
                 future.set_result(reply)
+            if self.is_retiring:
+                self._close_if_retired()
+            return
+        if kind == _FAREWELL:
+            self.is_retiring = True
+            self._close_if_retired()
             return
         if self._codec.incoming is None:
             raise SchemaError("a request where none is expected")
@@ -348,6 +366,10 @@ class Connection:
             self._report(f"handling {type(record).__name__}", error)
             if respond:
                 respond(Failure(LOCAL_ERROR))
+
+    def _close_if_retired(self) -> None:
+        if not self._open:
+            self.close("the other side is being replaced")
 
     def _responder(self, sequence: int) -> Responder:
         def respond(reply: Record) -> None:
@@ -418,7 +440,7 @@ class Peer:
     @property
     def connection(self) -> Connection | None:
         """The live connection, or None; never connects."""
-        if self._connection is not None and self._connection.closed.done():
+        if self._connection is not None and (self._connection.closed.done() or self._connection.is_retiring):
             self._connection = None
         return self._connection
 
@@ -534,6 +556,15 @@ class Server:
 
     def _forget(self, connection: Connection, _: object) -> None:
         self.connections.discard(connection)
+
+    async def drain(self) -> None:
+        """Stop accepting and send every client to the successor, who listens on the same socket; open questions are
+        answered. Returns when no client is left (the caller limits the time)."""
+        self._loop.remove_reader(self._listener.fileno())
+        for connection in list(self.connections):
+            connection.retire()
+        while self.connections:
+            await asyncio.wait([connection.closed for connection in self.connections])
 
     def close(self) -> None:
         """Stop accepting and end every conversation."""

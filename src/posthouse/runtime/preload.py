@@ -1,8 +1,8 @@
 """The prepared image: what libraries load on first use, loaded before the first fork.
 
-A jailed process may not be able to read the files of a codec, a DNS record type or a message catalogue at the moment a
-stranger's mail first needs it. Loaded here, all of it is also shared by every process. `tests/security` compares what is
-imported inside the jail with this list.
+A jailed process may not be able to read the files of a codec or of a DNS record type at the moment a stranger's mail
+first needs it. Loaded here, all of it is also shared by every process. `tests/security` compares what is imported
+inside the jail with this list.
 """
 
 import importlib

@@ -61,6 +61,8 @@ class Context:
     """Stop in order and be started again by master, for this reason."""
     request_log_files: Callable[[], None] = field(default=lambda: None)
     """For control only: master opens the log files again and hands them to `ProcessMain.log_files`."""
+    servers: list[Server] = field(default_factory=list)
+    """Made by `serve`."""
 
     @property
     def settings(self) -> Settings:
@@ -92,11 +94,13 @@ class Context:
         client: str | None = None,
     ) -> list[Server]:
         """Answer on every socket of this endpoint (or only on the one of `client`)."""
-        return [
+        made = [
             Server(one.sock, endpoint, handler, on_connection=on_connection, on_error=self.report)
             for one in self.ipc_listeners
             if one.endpoint.name == endpoint.name and (client is None or one.client == client)
         ]
+        self.servers += made
+        return made
 
     def report(self, what: str, error: BaseException | None) -> None:
         """Log an internal error with its traceback."""
@@ -134,7 +138,9 @@ class ProcessMain:
 
     async def drain(self) -> None:
         """Accept nothing new, let sessions end; called before `stop` when there is time. Returns when none is left or
-        the time is up (the caller cancels)."""
+        the time is up (the caller cancels). Here: the other processes are sent to our successor."""
+        for server in self.context.servers:
+            await server.drain()
 
     async def stop(self) -> None:
         """Close down in order; durable state is flushed."""

@@ -312,7 +312,8 @@ class AuthFailure(Record, frozen=True):
 
 class Authenticate(Request, frozen=True):
     """Start one SASL exchange. `session` is chosen by the client and unique within its connection; `service` is "imap",
-    "pop3", "smtp"…; `remote` and `local` are addresses without port; `log_session` is the id in the log's session=<>."""
+    "pop3", "smtp"…; `remote` and `local` are addresses without port; `log_session` is the id in the log's session=<>.
+    """
 
     session: int
     mechanism: str
@@ -362,7 +363,8 @@ class Handover(Request, frozen=True):
     """login gives an authenticated connection away: the client's socket (plain), or one end of a socket pair whose
     other end login keeps for TLS, comes with the frame as its one descriptor. `unread` is what the client sent
     behind the command. mailbox itself writes the tagged OK (Done and Admitted both mean that it will). Failure: login
-    answers the client and closes; with the status 4.7.0 (too many sessions of this user) it passes on the reply's text."""
+    answers the client and closes; with the status 4.7.0 (too many sessions of this user) it passes on the reply's text.
+    """
 
     protocol: str
     """"imap" or "pop3"."""
