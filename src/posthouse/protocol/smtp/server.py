@@ -161,6 +161,11 @@ class SmtpServer:
         return self._answering is None
 
     @property
+    def answering(self) -> Verb | None:
+        """What is to be answered."""
+        return self._answering
+
+    @property
     def is_receiving(self) -> bool:
         """A complete message is to be answered."""
         return self._answering is Verb.CONTENT

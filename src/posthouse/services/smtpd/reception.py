@@ -200,7 +200,7 @@ def _transmission_type(session: "Session", transaction: Transaction) -> str:
     return base + suffix
 
 
-def _submit(  # noqa: PLR0917 - content is given in one of two ways
+def _submit(
     session: "Session", transaction: Transaction, content: bytes, size: int, handle: int, verb: Verb
 ) -> None:
     connection = session.colleagues.queue.connection

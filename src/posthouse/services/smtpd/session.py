@@ -15,6 +15,7 @@ from posthouse.core.logline import LogLine
 from posthouse.core.reply import LOCAL_ERROR, Reply
 from posthouse.policy import Facts, Unanswered
 from posthouse.protocol.smtp.events import Event
+from posthouse.protocol.smtp.replies import UNSYNCHRONIZED
 from posthouse.protocol.smtp.server import SmtpServer
 from posthouse.protocol.smtp.states import MUST_END_GROUP, State, Verb
 from posthouse.runtime.ipc import Peer
@@ -56,9 +57,11 @@ class Session(asyncio.Protocol):
         "_errors",
         "_has_ended_input",
         "_is_closing",
+        "_is_denied",
         "_is_held",
         "_is_over",
         "_is_reading",
+        "_is_strict",
         "_is_writable",
         "_junk",
         "_out",
@@ -118,6 +121,8 @@ class Session(asyncio.Protocol):
         self._is_reading = True
         self._is_writable = True
         self._is_closing = False
+        self._is_denied = False
+        self._is_strict = listening.forbids_pipelining
         self._has_ended_input = False
         self._end_logged = False
         self._counted = False
@@ -215,6 +220,7 @@ class Session(asyncio.Protocol):
         if refusal is None:
             self.answer(self.listening.greeting)
         else:
+            self._is_denied = self._is_strict = True
             self.reject(refusal)
         self.pump()
 
@@ -288,7 +294,8 @@ class Session(asyncio.Protocol):
         core = self.core
         handlers = self.handlers
         while not self._is_held and self._is_writable and (event := core.next_event()) is not None:
-            handlers[type(event)](self, event)
+            if not self._is_strict or self._may_go_on():
+                handlers[type(event)](self, event)
             if self._is_closing:
                 break
         self._flush()
@@ -299,6 +306,21 @@ class Session(asyncio.Protocol):
             self.close()
             return
         self._bound_input()
+
+    def _may_go_on(self) -> bool:
+        """For clients that were refused at the door, and where sending ahead ends the session."""
+        verb = self.core.answering
+        if self._is_denied and verb is not Verb.QUIT:
+            words = f"Error: access denied for {self.shown}"
+            self.after = verb.value if verb is not None else self.after
+            self.answer(Reply.of(503, "5.7.0", words))
+            return False
+        if self.listening.forbids_pipelining and verb in MUST_END_GROUP and self.core.unread:
+            self._sent_ahead(verb)
+            self._out.append(self.core.reply(UNSYNCHRONIZED))
+            self.close()
+            return False
+        return True
 
     def began(self, verb: Verb) -> None:
         """A command was recognized: counted for the disconnect line, and its place in a pipeline is checked."""
@@ -339,10 +361,10 @@ class Session(asyncio.Protocol):
         """The answer to the last event; `wire` the same as octets. Slow for a client that makes errors."""
         if reply.code >= 400 and is_error:
             self._errors += 1
-            if self._errors >= self.limits.hard_errors and self.client is not None:
-                self._log_end("too many errors")
-                self._farewell(f"{self.listening.hostname} Error: too many errors", "4.7.0")
-                return
+        if self._errors >= self.limits.hard_errors and self.client is not None:
+            self._log_end("too many errors")
+            self._farewell(f"{self.listening.hostname} Error: too many errors", "4.7.0")
+            return
         if self._errors >= self.limits.soft_errors and self.limits.error_sleep_s:
             self._is_held = True
             self.deadline = NEVER
