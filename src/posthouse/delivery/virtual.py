@@ -224,16 +224,17 @@ class _Job:
 
     def _write(self, recipient: JobRecipient, store: MaildirStore, delivery: DeliveryId) -> bool:
         owner, job = self._owner, self._job
+        name = str(recipient.address)
         options = owner.options
         if options.message_limit and len(self._content) > options.message_limit:
             self.fail(recipient, DeliveryStatus.BOUNCED, "5.2.2", "maildir delivery failed: message is too large")
             return False
-        if is_loop(self._content, recipient.address):
-            self.fail(recipient, DeliveryStatus.BOUNCED, "5.4.6", f"mail forwarding loop for {recipient.address}")
+        if is_loop(self._content, name):
+            self.fail(recipient, DeliveryStatus.BOUNCED, "5.4.6", f"mail forwarding loop for {name}")
             return False
         try:
             store.deliver(
-                head(job.sender, recipient.original or str(recipient.address), str(recipient.address)) + self._content,
+                head(job.sender, recipient.original or name, name) + self._content,
                 delivery,
                 INBOX,
                 job.maybe_delivered,
@@ -297,13 +298,15 @@ def head(sender: Address | None, original: str, recipient: str) -> bytes:
     return lines.encode("utf-8", "surrogateescape")
 
 
-def is_loop(content: bytes, recipient: Address) -> bool:
+def is_loop(content: bytes, recipient: str) -> bool:
     """The message has been here: a Delivered-To: field names this recipient (delivered_hdr.c)."""
     end = content.find(b"\r\n\r\n")
     header = content[: end + 2] if end >= 0 else content
     folded = header.lower()
     at = folded.find(b"delivered-to:")
-    key = str(recipient).lower().encode("utf-8", "surrogateescape")
+    if at < 0:
+        return False
+    key = recipient.lower().encode("utf-8", "surrogateescape")
     while at >= 0:
         if at == 0 or folded[at - 1 : at] == b"\n":
             stop = folded.find(b"\n", at)
