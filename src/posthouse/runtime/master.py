@@ -151,7 +151,9 @@ class Master:
         """The image, then every socket: from here on nothing but forks is left to fail."""
         _raise_descriptor_limit()
         preload()
-        self._specs = [spec for spec in self._installation.specs if self._import_main(spec)]
+        self._specs = list(self._installation.specs)
+        for spec in self._specs:
+            child_process.load_main(spec)
         cores = len(os.sched_getaffinity(0))
         limit = self._configuration.main[PER_CORE_PROCESS_LIMIT]
         self._workers = {
@@ -175,14 +177,6 @@ class Master:
         # so do not copy) these pages.
         gc.collect()
         gc.freeze()
-
-    def _import_main(self, spec: ProcessSpec) -> bool:
-        try:
-            child_process.load_main(spec)
-        except (ImportError, AttributeError) as error:
-            self._say(Level.WARNING, f"warning: {spec.name}: cannot import {spec.main}: {error}; it is not started")
-            return False
-        return True
 
     def _release(self) -> None:
         for pid in list(self._children):  # only after an exception of our own
