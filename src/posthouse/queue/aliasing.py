@@ -20,7 +20,7 @@ from posthouse.queue.record import Redirect
 from posthouse.runtime.schema import AliasExpansion, Resolution
 
 if TYPE_CHECKING:
-    from posthouse.queue.manager import Manager
+    from posthouse.queue.placement import Placement
 
 _PREFIXES: Final = {Kind.COMMAND: "|", Kind.FILE: "", Kind.INCLUDE: ":include:"}
 _LOOP: Final = "5.4.6"
@@ -62,41 +62,43 @@ class Aliasing:
         return names
 
     def look_up(
-        self, manager: "Manager", active: Active, index: int, recipient: QueuedRecipient, route: Resolution
+        self, placement: "Placement", active: Active, index: int, recipient: QueuedRecipient, route: Resolution
     ) -> None:
         if not self._has_aliases:
-            manager.deliver_locally(active, index, recipient, route)
+            placement.deliver_locally(active, index, recipient, route)
             return
-        self._next(manager, active, index, route, self.names(recipient.address.local_part))
+        self._next(placement, active, index, route, self.names(recipient.address.local_part))
 
-    def _next(self, manager: "Manager", active: Active, index: int, route: Resolution, names: list[str]) -> None:
+    def _next(self, placement: "Placement", active: Active, index: int, route: Resolution, names: list[str]) -> None:
         """Try the first of `names`, then the others."""
         recipient = active.message.recipients.get(index)
         if recipient is None:
             return
         # An alias that names itself: sendmail's way to say "and the user too".
         if not names or names[0] == recipient.alias:
-            manager.deliver_locally(active, index, recipient, route)
+            placement.deliver_locally(active, index, recipient, route)
             return
         name, rest = names[0], names[1:]
         found = self._lookups.cached_alias(name)
         if found is not None:
-            self._found(manager, active, index, route, name, rest, found)
+            self._found(placement, active, index, route, name, rest, found)
             return
-        answered = manager.look_up_later(active)
+        answered = placement.look_up_later(active)
 
         def take(answer: Answer) -> None:
             if isinstance(answer, AliasExpansion):
-                self._found(manager, active, index, route, name, rest, answer)
+                self._found(placement, active, index, route, name, rest, answer)
             elif index in active.message.recipients:
-                manager.end_inside(active, index, DeliveryStatus.DEFERRED, "4.3.0", "alias database unavailable")
+                placement.rounds.end_inside(
+                    active, index, DeliveryStatus.DEFERRED, "4.3.0", "alias database unavailable"
+                )
             answered()
 
         self._lookups.alias(name, take)
 
     def _found(
         self,
-        manager: "Manager",
+        placement: "Placement",
         active: Active,
         index: int,
         route: Resolution,
@@ -108,13 +110,13 @@ class Aliasing:
         if recipient is None:
             return
         if found.value is None:
-            self._next(manager, active, index, route, rest)
+            self._next(placement, active, index, route, rest)
         else:
-            self._expand(manager, active, index, recipient, name, found)
+            self._expand(placement, active, index, recipient, name, found)
 
     def _expand(
         self,
-        manager: "Manager",
+        placement: "Placement",
         active: Active,
         index: int,
         recipient: QueuedRecipient,
@@ -123,21 +125,21 @@ class Aliasing:
     ) -> None:
         message = active.message
         if recipient.level >= self._nesting_limit:
-            manager.end_inside(active, index, DeliveryStatus.BOUNCED, _LOOP, f"alias database loop for {name}")
+            placement.rounds.end_inside(active, index, DeliveryStatus.BOUNCED, _LOOP, f"alias database loop for {name}")
             return
         try:
             items = parse(found.value or "")
         except BadAlias as error:
             # The administrator's mistake, not the sender's: the message waits until it is mended.
             words = f"alias {name} in alias_maps cannot be understood: {error}"
-            manager.end_inside(active, index, DeliveryStatus.DEFERRED, "4.3.5", words)
+            placement.rounds.end_inside(active, index, DeliveryStatus.DEFERRED, "4.3.5", words)
             return
         if not items:
-            manager.end_inside(active, index, DeliveryStatus.BOUNCED, "5.2.4", f"alias {name} names nobody")
+            placement.rounds.end_inside(active, index, DeliveryStatus.BOUNCED, "5.2.4", f"alias {name} names nobody")
             return
         if len(message.recipients) + len(items) > self._recipient_limit:
             words = f"alias {name} has more recipients than redirect_recipient_limit allows"
-            manager.end_inside(active, index, DeliveryStatus.BOUNCED, "5.3.3", words)
+            placement.rounds.end_inside(active, index, DeliveryStatus.BOUNCED, "5.3.3", words)
             return
         owner = recipient.owner
         if found.owner and self._owner_special:
@@ -146,19 +148,19 @@ class Aliasing:
         foreign = tuple(
             Recipient(Address.split(item.text), "", recipient.notify) for item in items if _is_foreign(item)
         )
-        answered = manager.look_up_later(active)
+        answered = placement.look_up_later(active)
 
         def expanded(result: Expanded | MailError) -> None:
             if index in message.recipients:
                 if isinstance(result, MailError):
                     words = f"alias {name}: {result.reply.text}"
-                    manager.end_inside(active, index, DeliveryStatus.DEFERRED, "4.6.0", words)
+                    placement.rounds.end_inside(active, index, DeliveryStatus.DEFERRED, "4.6.0", words)
                 else:
                     for one in result:
                         one.original = recipient.original or str(recipient.address)
                         one.owner, one.alias, one.level = owner, name, recipient.level + 1
                     new = _new_only(message, index, [*local, *result])
-                    manager.redirect(active, Redirect(message.queue_id, index, tuple(new)))
+                    placement.rounds.redirect(active, Redirect(message.queue_id, index, tuple(new)))
             answered()
 
         if foreign:

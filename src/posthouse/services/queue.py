@@ -48,6 +48,7 @@ from posthouse.queue.agents import Agent
 from posthouse.queue.aliasing import Aliasing
 from posthouse.queue.cleanup import Cleanup
 from posthouse.queue.content import ContentFiles
+from posthouse.queue.dispatch import DispatchLimits
 from posthouse.queue.fileops import FileOps
 from posthouse.queue.housekeeping import (
     DeferredSegments,
@@ -88,6 +89,8 @@ SWITCH_INTERVAL_S: Final = 0.001
 GC_THRESHOLD: Final = 50_000
 """Messages under delivery are many objects and no cycles: looking through them often is wasted."""
 STOP_WAIT_S: Final = 5.0
+INLINE_OCTETS: Final = 1024 * 1024
+"""Content above this goes to a delivery process as a descriptor: it must fit a frame together with its envelope."""
 
 
 class QueueProcess(ProcessMain):
@@ -169,7 +172,7 @@ class QueueProcess(ProcessMain):
             self.files,
             self.cleanup,
             self.lookups,
-            self.manager.agents,
+            self.manager.dispatch.agents,
             mailbox_workers=workers,
             emit=context.emit,
             activate=self.manager.activate,
@@ -245,14 +248,14 @@ class QueueProcess(ProcessMain):
         match record:
             case Written() if connection.peer is not None:
                 agent: Agent = connection.peer
-                self.manager.written(agent, record)
+                self.manager.dispatch.written(agent, record)
             case Register() if respond is not None:
                 if record.agent not in AGENT_KINDS or connection.peer is not None:
                     respond(Failure(LOCAL_ERROR))
                     return
                 # The yes goes out before the first job.
                 respond(Done())
-                connection.peer = self.manager.agents.register(record.agent, record.worker, connection)
+                connection.peer = self.manager.dispatch.agents.register(record.agent, record.worker, connection)
             case _:
                 raise SchemaError(f"unexpected {type(record).__name__}")
 
@@ -317,8 +320,11 @@ class QueueProcess(ProcessMain):
         settings = self.context.settings
         return ManagerSettings(
             active_limit=settings[parameters.QMGR_MESSAGE_ACTIVE_LIMIT],
-            content_memory_limit=settings[parameters.QUEUE_CONTENT_MEMORY_LIMIT],
-            inline_limit=1024 * 1024,
+            dispatch=DispatchLimits(
+                inline_octets=INLINE_OCTETS,
+                content_memory=settings[parameters.QUEUE_CONTENT_MEMORY_LIMIT],
+                transport_retry_s=settings[parameters.TRANSPORT_RETRY_TIME],
+            ),
             minimal_backoff_s=settings[parameters.MINIMAL_BACKOFF_TIME],
             maximal_backoff_s=settings[parameters.MAXIMAL_BACKOFF_TIME],
             lifetime_s=settings[parameters.MAXIMAL_QUEUE_LIFETIME],
@@ -326,7 +332,6 @@ class QueueProcess(ProcessMain):
             delay_warning_s=settings[parameters.DELAY_WARNING_TIME],
             run_delay_s=settings[parameters.QUEUE_RUN_DELAY],
             run_batch=settings[parameters.QUEUE_RUN_BATCH],
-            transport_retry_s=settings[parameters.TRANSPORT_RETRY_TIME],
             double_bounce_sender=settings[general.DOUBLE_BOUNCE_SENDER],
             myorigin=self._origin(),
         )

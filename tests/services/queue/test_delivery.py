@@ -458,3 +458,15 @@ async def test_content_that_found_no_room_in_memory_is_read_from_the_journal(tmp
         out.answer = sent
         await rig.until(lambda: sum("removed" in line for line in rig.log) == 12)
         assert set(out.contents) == set(contents)
+
+
+@asynchronous
+async def test_a_deferred_transport_delivers_only_when_asked(tmp_path: Path) -> None:
+    async with running(tmp_path, {"defer_transports": "smtp", **FAST}) as rig:
+        out = await rig.agent("smtp")
+        intake = await rig.intake()
+        await intake.submit("x@one.test")
+        await rig.until(lambda: sum("deferred transport" in line for line in rig.log) >= 3)
+        assert not out.jobs
+        await intake.peer.call(Flush(), expect=Done)
+        await rig.until(lambda: len(out.jobs) == 1)
