@@ -1,5 +1,6 @@
 """`posthouse sandbox` keeps what it promises to tests and to people."""
 
+import contextlib
 import json
 import os
 import re
@@ -128,6 +129,15 @@ def test_an_existing_configuration_runs_on_loopback_ports(new_sandbox: NewSandbo
     system.send("through an existing configuration")
 
 
+def _arguments_of_all_processes() -> str:
+    """What everybody on the machine can read."""
+    found: list[bytes] = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):  # it has just ended
+            found.append(path.read_bytes())
+    return b"\n".join(found).decode(errors="replace")
+
+
 def test_run_sends_a_first_message_and_goes_on_with_the_same_data(tmp_path: Path) -> None:
     tmp_path.chmod(0o755)
     command = [sys.executable, "-m", "posthouse.cli.posthouse", "run", "--dir", str(tmp_path / "box")]
@@ -145,6 +155,8 @@ def test_run_sends_a_first_message_and_goes_on_with_the_same_data(tmp_path: Path
                 break
             subprocess.run(["sleep", "0.02"], check=True)
         assert len(os.listdir(new)) == expected, "".join(seen)
+        state = json.loads((tmp_path / "box/sandbox.json").read_text())
+        assert state["accounts"][0]["password"] not in _arguments_of_all_processes()
         process.send_signal(2)
         rest, _ = process.communicate(timeout=30)
         assert process.returncode == 0, rest

@@ -8,6 +8,7 @@ DESCRIPTION
 """
 
 import argparse
+import contextlib
 import json
 import os
 import signal
@@ -34,7 +35,7 @@ _TRY: Final = """
 
 def run(_: str, words: Sequence[str]) -> int:
     if list(words[:1]) == ["--follow"]:  # the second process, started below
-        return _accompany(json.loads(words[1]), begin=int(words[2]), greet=words[3] == "greet")
+        return _accompany(json.load(sys.stdin), begin=int(words[1]), greet=words[2] == "greet")
     parser = argparse.ArgumentParser(prog="posthouse run", description="A mail system to try out.")
     sandbox.add_arguments(parser)
     arguments = parser.parse_args(words)
@@ -44,8 +45,13 @@ def run(_: str, words: Sequence[str]) -> int:
     greet = not begin
 
     def accompany(facts: sandbox.Facts) -> "subprocess.Popen[bytes]":
-        command = [sys.executable, "-m", "posthouse.cli.posthouse", "run", "--follow", json.dumps(facts), str(begin)]
-        return subprocess.Popen([*command, "greet" if greet else "return"])  # noqa: S603 - ourselves
+        command = [sys.executable, "-m", "posthouse.cli.posthouse", "run", "--follow", str(begin)]
+        # The facts hold passwords: not as arguments, which everybody on the machine can read.
+        follower = subprocess.Popen([*command, "greet" if greet else "return"], stdin=subprocess.PIPE)  # noqa: S603 - ourselves
+        assert follower.stdin is not None
+        with contextlib.suppress(BrokenPipeError), follower.stdin as pipe:  # that it ended is noticed anyway
+            pipe.write(json.dumps(facts).encode())
+        return follower
 
     try:
         return sandbox.run_with(directory, arguments, on_facts=None, inside=accompany)
