@@ -33,12 +33,12 @@ _AGENT_OF_COMMAND: Final = {
     "relay": SMTP,
     "virtual": MAILBOX,
     "local": LOCAL,
-    "pipe": LOCAL,
     "error": ERROR,
     "retry": ERROR,
     "discard": DISCARD,
 }
-"""By the command of master.cf; a transport without an entry there is looked for under its own name."""
+"""By the command of master.cf; a transport without an entry there is looked for under its own name. What is not here
+(pipe, spawn) is no transport yet: its mail waits, and start has named it."""
 
 
 class Transports:

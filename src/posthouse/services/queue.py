@@ -28,6 +28,7 @@ SEE ALSO
 """
 
 import asyncio
+import functools
 import gc
 import sys
 from pathlib import Path
@@ -38,7 +39,6 @@ from posthouse.config.parameters import general
 from posthouse.config.parameters import queue as parameters
 from posthouse.core.address import Address
 from posthouse.core.logline import Level, Message
-from posthouse.core.reply import LOCAL_ERROR
 from posthouse.intake.date import format_date
 from posthouse.intake.header import prepare
 from posthouse.intake.received import received_from_user
@@ -77,7 +77,6 @@ from posthouse.runtime.schema import (
     QUEUE_SHOW,
     TABLES,
     Done,
-    Failure,
     Record,
     Register,
     Written,
@@ -211,7 +210,10 @@ class QueueProcess(ProcessMain):
         await self._take_up(recovered)
         serve = context.serve
         self._servers += serve(QUEUE_INTAKE, self.reception.handle, on_connection=self.reception.connected)
-        self._servers += serve(QUEUE_DELIVERY, self._handle_delivery)
+        for kind in AGENT_KINDS:
+            # The socket says who calls: nobody gets another kind's messages by asking for them.
+            handle = functools.partial(self._handle_delivery, kind)
+            self._servers += serve(QUEUE_DELIVERY, handle, client=kind)
         self._servers += serve(QUEUE_ADMIN, self.administration.handle)
         self._servers += serve(QUEUE_SHOW, self.administration.handle)
         self.pickup.start()
@@ -242,7 +244,12 @@ class QueueProcess(ProcessMain):
     # ── delivery agents ──
 
     def _handle_delivery(
-        self, connection: Connection, record: Record, descriptors: list[int], respond: Responder | None
+        self,
+        kind: str,
+        connection: Connection,
+        record: Record,
+        descriptors: list[int],
+        respond: Responder | None,
     ) -> None:
         assert not descriptors
         match record:
@@ -250,9 +257,8 @@ class QueueProcess(ProcessMain):
                 agent: Agent = connection.peer
                 self.manager.dispatch.written(agent, record)
             case Register() if respond is not None:
-                if record.agent not in AGENT_KINDS or connection.peer is not None:
-                    respond(Failure(LOCAL_ERROR))
-                    return
+                if record.agent != kind or connection.peer is not None:
+                    raise SchemaError(f"{kind} wants to be {record.agent}")
                 # The yes goes out before the first job.
                 respond(Done())
                 connection.peer = self.manager.dispatch.agents.register(record.agent, record.worker, connection)
