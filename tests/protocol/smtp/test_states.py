@@ -66,6 +66,11 @@ def test_a_refused_verb_leaves_the_state_alone(state: State, verb: Verb) -> None
     assert talk.state is AFTER_REFUSAL.get((state, verb), state)
 
 
+def test_every_verb_that_a_client_can_say_is_tried_here() -> None:
+    answers_only = {Verb.CONNECT, Verb.CONTENT, Verb.RESPONSE, Verb.UNKNOWN}
+    assert set(Verb) - answers_only - {Verb.LHLO} == set(COMMANDS), "a new verb needs a line in COMMANDS"
+
+
 def test_every_state_is_reachable_from_the_greeting() -> None:
     seen = {State.CONNECTING}
     while True:
