@@ -84,7 +84,8 @@ def main() -> int:
         speed = statistics.median(ours.delivered_per_s / theirs.delivered_per_s for ours, theirs in pairs)
         cpu = statistics.median(theirs.cpu_ms / ours.cpu_ms for ours, theirs in pairs)
         print(
-            f"Posthouse : {name}: delivered {speed:.2f} x as fast, {cpu:.2f} x less CPU per message (median of {len(pairs)})"
+            f"Posthouse : {name}: delivers {speed:.2f} x as much, {cpu:.2f} x less CPU a message"
+            f" (median of {len(pairs)})"
         )
     return 0
 

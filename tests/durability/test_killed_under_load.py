@@ -17,7 +17,6 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-
 from bench.process_tree import tree
 
 ROUNDS = 3

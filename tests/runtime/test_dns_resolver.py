@@ -9,11 +9,11 @@ import dns.message
 import dns.rcode
 import dns.rrset
 import pytest
-from tests.runtime.dns_peers import NAMED, Scripted, free_port, named, scripted
 
 from posthouse.runtime.clock import SystemClock
 from posthouse.runtime.dns import DnsTempFail, Mx, NoData, NxDomain, Resolver
 from posthouse.runtime.dns_config import DnsConfig, Hosts, parse_server
+from tests.runtime.dns_peers import NAMED, Scripted, free_port, named, scripted
 
 BIG = "\n".join(f'big TXT "{number:03d} {"x" * 200}"' for number in range(40))
 ZONE = f"""

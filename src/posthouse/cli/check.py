@@ -162,7 +162,11 @@ def _nearest_existing(path: Path) -> Path:
 
 
 def _writable_by_others(path: Path, at: str, name: str) -> Iterator[Problem]:
-    mode = path.stat().st_mode
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        yield Problem("error", at, f"{name} = {path}: {error.strerror}", INIT)
+        return
     if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
         yield Problem("error", at, f"{name} = {path}: everybody can write there", f"chmod o-w {path}")
 

@@ -94,7 +94,7 @@ def _show(settings: Settings, queue_id: QueueId, parts: set[str], is_verbose: bo
     return 0
 
 
-def _stopped(  # noqa: PLR0917
+def _stopped(
     settings: Settings, queue_id: QueueId, parts: set[str], is_verbose: bool, out: BinaryIO, error: NotRunning
 ) -> int:
     from posthouse.queue.inspection import read_message

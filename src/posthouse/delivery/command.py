@@ -51,7 +51,7 @@ def arguments(command: str, shell: str) -> list[str]:
     return words
 
 
-def run(  # noqa: PLR0917 - the facts of one run
+def run(
     command: str,
     shell: str,
     directory: str,
@@ -100,7 +100,7 @@ def _quote(said: str) -> str:
     return f". Command output: {said}" if said else ""
 
 
-def _talk(  # noqa: PLR0917 - as run
+def _talk(
     process: subprocess.Popen[bytes],
     to: IO[bytes],
     back: IO[bytes],

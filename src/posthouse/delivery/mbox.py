@@ -70,7 +70,7 @@ def append(
         return _append_locked(path, message, delivery, rules, size_limit, owner, maybe_delivered)
 
 
-def _append_locked(  # noqa: PLR0917 - the same facts, one level down
+def _append_locked(
     path: str,
     message: tuple[bytes, bytes],
     delivery: str,

@@ -119,7 +119,7 @@ def _value(content: bytes, folded: bytes, name: bytes) -> str:
     return value[:_MAXIMAL_LOGGED_ID].decode("utf-8", "surrogateescape")
 
 
-def _missing(  # noqa: PLR0917 - the facts of a message
+def _missing(
     rules: Rules,
     folded: bytes,
     message_id: str,

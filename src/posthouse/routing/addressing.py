@@ -124,7 +124,7 @@ async def find_address(
     return None
 
 
-async def _find(  # noqa: PLR0917 - all of find_address's
+async def _find(
     maps: Maps, local_part: str, domain: str, extensions: Extensions, is_local: IsLocal, strategy: Find, form: Form
 ) -> Found | None:
     at_domain = "@" + domain if domain else ""
@@ -154,9 +154,7 @@ async def _find(  # noqa: PLR0917 - all of find_address's
     return None
 
 
-async def _find_local(  # noqa: PLR0917 - all of find_address's
-    maps: Maps, local_part: str, bare: str, extension: str, tail: str, form: Form
-) -> Found | None:
+async def _find_local(maps: Maps, local_part: str, bare: str, extension: str, tail: str, form: Form) -> Found | None:
     for key in _forms(local_part, tail, form):
         if (value := await maps.find(key, partial=True)) is not None:
             return Found(value)

@@ -94,3 +94,8 @@ def test_missing_and_public_keys_are_named(tmp_path: Path) -> None:
 def test_a_user_that_does_not_exist_is_named(tmp_path: Path) -> None:
     found = said(write(tmp_path, "smtpd_user = nobody-has-this-name\n"))
     assert any("there is no user 'nobody-has-this-name'" in one for one in found)
+
+
+def test_a_directory_that_does_not_exist_is_said_to_be_missing(tmp_path: Path) -> None:
+    found = check.problems(str(tmp_path / "nowhere"), {})
+    assert any("No such file or directory" in problem.what for problem in found)

@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable
 
 import pytest
-from tests.services.tables.conftest import House
 
 from posthouse.core.address import Address
 from posthouse.core.reply import TempFail
@@ -20,6 +19,7 @@ from posthouse.runtime.schema import (
     Resolution,
     Resolve,
 )
+from tests.services.tables.conftest import House
 
 MakeHouse = Callable[..., House]
 DIRECTORY = {

@@ -200,9 +200,7 @@ def _transmission_type(session: "Session", transaction: Transaction) -> str:
     return base + suffix
 
 
-def _submit(
-    session: "Session", transaction: Transaction, content: bytes, size: int, handle: int, verb: Verb
-) -> None:
+def _submit(session: "Session", transaction: Transaction, content: bytes, size: int, handle: int, verb: Verb) -> None:
     connection = session.colleagues.queue.connection
     if connection is None:
         _refused(session, verb, LOCAL_ERROR)
