@@ -21,6 +21,10 @@ _BASE52: Final = "0123456789BCDFGHJKLMNPQRSTVWXYZbcdfghjklmnpqrstvwxyz"
 _BASE51: Final = _BASE52[:-1]
 
 
+_PAIRS: Final = tuple(high + low for high in _BASE52 for low in _BASE52)
+"""Two digits at a time: ids are made for every message."""
+
+
 def _digits(number: int, alphabet: str, width: int) -> str:
     out: list[str] = []
     base = len(alphabet)
@@ -41,12 +45,18 @@ class QueueIdSource:
     def __init__(self, lease: int) -> None:
         self._suffix = "z" + _digits(lease, _BASE51, 1)
         self._last_us = 0
+        self._second = -1
+        self._second_digits = ""
 
     def next(self, now_s: float) -> QueueId:
         now_us = max(int(now_s * 1_000_000), self._last_us + 1)
         self._last_us = now_us
-        seconds, microseconds = divmod(now_us, 1_000_000)
-        return QueueId(_digits(seconds, _BASE52, 6) + _digits(microseconds, _BASE52, 4) + self._suffix)
+        second, microseconds = divmod(now_us, 1_000_000)
+        if second != self._second:
+            self._second = second
+            self._second_digits = _digits(second, _BASE52, 6)
+        high, low = divmod(microseconds, len(_PAIRS))
+        return QueueId(f"{self._second_digits}{_PAIRS[high]}{_PAIRS[low]}{self._suffix}")
 
 
 def lease_of(queue_id: QueueId) -> str:

@@ -147,6 +147,11 @@ class SmtpServer:
     def unread(self) -> int:
         return len(self._buffer) - self._at
 
+    @property
+    def is_starved(self) -> bool:
+        """Without more octets there is no next event."""
+        return self._at >= len(self._buffer) and self._chunk_left != 0
+
     def peek(self, octets: int) -> bytes:
         """What the client sent ahead, for the log."""
         return self._buffer[self._at : self._at + octets]

@@ -296,7 +296,7 @@ class Session(asyncio.Protocol):
         while not self._is_held and self._is_writable and (event := core.next_event()) is not None:
             if not self._is_strict or self._may_go_on():
                 handlers[type(event)](self, event)
-            if self._is_closing:
+            if self._is_closing or core.is_starved:
                 break
         self._flush()
         if self._is_closing:
