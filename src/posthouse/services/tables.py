@@ -57,7 +57,7 @@ from posthouse.tables.file import read_source
 from posthouse.tables.maps import Maps
 from posthouse.tables.matching import MatchList, Style
 from posthouse.tables.opening import Tables, names_in
-from posthouse.tables.support import LIST_PARAMETERS
+from posthouse.tables.support import LIST_PARAMETERS, NETWORK_LISTS
 from posthouse.tables.table import TableError
 
 SECRET_PARAMETERS: Final = frozenset({"smtp_sasl_password_maps", "lmtp_sasl_password_maps"})
@@ -257,7 +257,7 @@ class TablesProcess(ProcessMain):
         settings = self.context.settings
         if parameter in LIST_PARAMETERS and parameter in settings.registry.params:
             parents = parameter in settings[general.PARENT_DOMAIN_MATCHES_SUBDOMAINS]
-            style = Style.NETWORK if parameter == "mynetworks" else Style.PARENT if parents else Style.TEXT
+            style = Style.NETWORK if parameter in NETWORK_LISTS else Style.PARENT if parents else Style.TEXT
             return MatchList(parameter, names_in(settings.text(parameter)), style, self.tables.open)
         if parameter.endswith("_maps") and parameter not in NEVER_ANSWERED and parameter in settings.registry.params:
             return Maps(parameter, self.tables.open_all(settings.text(parameter)))

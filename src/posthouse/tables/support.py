@@ -19,9 +19,20 @@ LIST_PARAMETERS: Final = (
     "virtual_alias_domains",
     "virtual_mailbox_domains",
     "smtpd_client_event_limit_exceptions",
+    "smtpd_forbid_bare_newline_exclusions",
+    "smtpd_sasl_exceptions_networks",
     "fast_flush_domains",
 )
 """Lists of names, networks, files and tables."""
+NETWORK_LISTS: Final = frozenset(
+    {
+        "mynetworks",
+        "smtpd_client_event_limit_exceptions",
+        "smtpd_forbid_bare_newline_exclusions",
+        "smtpd_sasl_exceptions_networks",
+    }
+)
+"""Those of client addresses; host names among them are matched by the process that knows the client's name."""
 
 _FILE_TYPES: Final = frozenset({"texthash", "hash", "btree", "lmdb", "regexp", "pcre", "cidr"})
 
