@@ -46,8 +46,8 @@ def test_fail2ban_sees_refused_recipients(world: World) -> None:
 
 def test_fail2ban_sees_failed_imap_logins(world: World) -> None:
     host, port = world.endpoint("imap")
-    with contextlib.suppress(imaplib.IMAP4.error):
-        imaplib.IMAP4(host, port, timeout=30).login(world.user, "wrong")
+    with imaplib.IMAP4(host, port, timeout=30) as client, contextlib.suppress(imaplib.IMAP4.error):
+        client.login(world.user, "wrong")
     world.wait_for_log(r"imap-login: .*auth failed")
     assert matched_lines(world, "dovecot") >= 1
 

@@ -178,6 +178,7 @@ def test_a_process_that_keeps_dying_is_restarted_after_growing_pauses(start: Cal
 
 def test_the_log_process_may_die_and_no_line_is_lost(start: Callable[..., Run]) -> None:
     run = start("Subject")
+    run.wait_for_log(r"control 0 ready, pid \d+")
     control = int(re.findall(r"control 0 ready, pid (\d+)", run.log())[-1])
     os.kill(control, signal.SIGKILL)
     run.wait_for_log(rf"process control 0 pid {control} killed by signal 9")

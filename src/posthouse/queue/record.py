@@ -143,5 +143,5 @@ def decode_frame(view: memoryview, marker: bytes, seed: int, offset: int) -> tup
         raise Damaged("wrong checksum", length)
     try:
         return _decoder.decode(view[FRAME_HEADER.size : content_at]), content_at, length
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise Damaged(f"records of an unknown form: {error}", length) from error

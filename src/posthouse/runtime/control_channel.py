@@ -155,7 +155,7 @@ class ControlChannel:
                 break
             try:
                 messages.append(_decoder.decode(memoryview(bytes(self._input[_LENGTH.size : end]))))
-            except msgspec.MsgspecError as error:
+            except (msgspec.MsgspecError, ValueError, RecursionError) as error:  # ValueError: text that is not UTF-8
                 raise ChannelClosed(f"no message: {error}") from error
             del self._input[:end]
         return messages

@@ -298,7 +298,8 @@ class Connection:
             return
         try:
             self._take(data)
-        except (SchemaError, msgspec.MsgspecError) as error:
+        except (SchemaError, msgspec.MsgspecError, ValueError, RecursionError) as error:
+            # ValueError: text that is not UTF-8 (msgspec does not make an error of its own of it).
             self._cut_off(error)
 
     def _take(self, data: bytes) -> None:

@@ -1,0 +1,41 @@
+"""Whatever a peer sends instead of frames ends its own connection and nothing else."""
+
+import asyncio
+import socket
+import struct
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from posthouse.runtime.ipc import Codec, Connection, Responder
+from posthouse.runtime.schema import QUEUE_INTAKE, Done, Record
+
+FRAMES = st.builds(
+    lambda body, sequence, kind, count: struct.pack(">IIBB", len(body), sequence, kind, count) + body,
+    st.binary(max_size=60) | st.sampled_from([b"\x92\xa6Submit\xa1\x80", b"\x91\xadLeaseQueueIds", b"\x91" * 5000]),
+    st.integers(0, 3),
+    st.integers(0, 3),
+    st.integers(0, 2),
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(FRAMES | st.binary(max_size=40), max_size=5))
+def test_rubbish_cuts_off_its_sender_only(pieces: list[bytes]) -> None:
+    async def run() -> None:
+        problems: list[dict[str, object]] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: problems.append(context))
+        ours, theirs = socket.socketpair()
+
+        def handle(connection: Connection, record: Record, descriptors: list[int], respond: Responder | None) -> None:
+            if respond:
+                respond(Done())
+
+        connection = Connection(ours, Codec.for_server(QUEUE_INTAKE), handle)
+        theirs.sendall(b"".join(pieces))
+        theirs.shutdown(socket.SHUT_WR)
+        await asyncio.wait_for(connection.closed, 5)
+        theirs.close()
+        assert not problems, problems
+
+    asyncio.run(run())
