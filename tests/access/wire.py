@@ -58,6 +58,11 @@ class Channel(asyncio.Transport):
     abort = close
 
 
+PATIENCE_S = 30.0
+MANY_TURNS = 20_000
+"""Turns of the loop after which the session is not computing but waiting for something outside."""
+
+
 class Wire:
     def __init__(self, loop: asyncio.AbstractEventLoop, make: Callable[..., Conversation]) -> None:
         self.loop = loop
@@ -73,12 +78,15 @@ class Wire:
         assert not self.closed, "told twice"
         self.closed = True
 
-    def settle(self, patience: int = 20000) -> None:
-        """Let the loop run until the session has nothing to do."""
+    def settle(self) -> None:
+        """Let the loop run until the session has nothing to do (it may wait for a disk)."""
 
         async def quiet() -> None:
-            for _ in range(patience):
-                await asyncio.sleep(0)
+            give_up = self.loop.time() + PATIENCE_S
+            turns = 0
+            while self.loop.time() < give_up:
+                turns += 1
+                await asyncio.sleep(0 if turns < MANY_TURNS else 0.001)
                 if not self.session.busy and not self.session._scheduled:
                     return
 
