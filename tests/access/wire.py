@@ -78,13 +78,13 @@ class Wire:
         assert not self.closed, "told twice"
         self.closed = True
 
-    def settle(self) -> None:
-        """Let the loop run until the session has nothing to do (it may wait for a disk)."""
+    def settle(self, at_most: int | None = None) -> None:
+        """Let the loop run until the session has nothing to do (it may wait for a disk), or for `at_most` turns."""
 
         async def quiet() -> None:
             give_up = self.loop.time() + PATIENCE_S
             turns = 0
-            while self.loop.time() < give_up:
+            while self.loop.time() < give_up and turns != at_most:
                 turns += 1
                 await asyncio.sleep(0 if turns < MANY_TURNS else 0.001)
                 if not self.session.busy and not self.session._scheduled:
