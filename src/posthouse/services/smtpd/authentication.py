@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 NO_REASON = "(reason unavailable)"
 NO_SERVER = "Connection lost to authentication server"
 BAD_MECHANISM = "Invalid authentication mechanism"
+_LOGGED_OCTETS = 100
 NEEDS_ENCRYPTION = Reply.of(504, "5.5.4", "Encryption required for requested authentication mechanism")
 
 
@@ -32,6 +33,7 @@ def on_auth(session: "Session", event: Auth) -> None:
         session.answer(NEEDS_ENCRYPTION)
         return
     session.mechanism = event.mechanism
+    session.claimed_user = ""
     if event.mechanism not in listening.mechanisms[is_secure]:
         _failed(session, BAD_MECHANISM)
         return
@@ -39,7 +41,22 @@ def on_auth(session: "Session", event: Auth) -> None:
     session.count("auth", limit, "AUTH command", "too many AUTH commands", lambda: _start(session, event))
 
 
+def _note_user(session: "Session", response: bytes) -> None:
+    """Who somebody claims to be, for the log of failures."""
+    name = b""
+    if session.mechanism == "PLAIN":
+        fields = response.split(b"\0")
+        name = fields[1] if len(fields) == 3 else b""
+    elif session.mechanism == "LOGIN" and not session.claimed_user:
+        name = response
+    if name:
+        session.claimed_user = name[:_LOGGED_OCTETS].decode("utf-8", "replace")
+
+
 def _start(session: "Session", event: Auth) -> None:
+    session.claimed_user = ""
+    if event.response is not None:
+        _note_user(session, event.response)
     session.auth_number = session.colleagues.next_session_number()
     request = Authenticate(
         session=session.auth_number,
@@ -63,6 +80,7 @@ def on_response(session: "Session", event: AuthResponse) -> None:
         session.colleagues.auth.notify(CancelAuth(session.auth_number))
         session.answer(replies.AUTH_ABORTED)
         return
+    _note_user(session, event.data)
     request = ContinueAuth(session.auth_number, event.data)
     session.ask(session.colleagues.auth, request, lambda answer: _answered(session, answer))
 
@@ -80,7 +98,7 @@ def _answered(session: "Session", answer: "Answer") -> None:
             _failed(session, answer.reason or NO_REASON)
         case _:
             reason = answer.reason if isinstance(answer, AuthFailure) else NO_SERVER
-            session.emit(AuthRefused(session.shown, session.mechanism, reason or NO_SERVER))
+            session.emit(AuthRefused(session.shown, session.mechanism, reason or NO_SERVER, session.claimed_user))
             # RFC 4954 s4: a temporary failure, or a user's program would ask for another password.
             session.answer(Reply.of(454, "4.7.0", f"Temporary authentication failure: {_public(answer)}"))
     session.pump()
@@ -92,6 +110,6 @@ def _public(answer: "Answer") -> str:
 
 def _failed(session: "Session", reason: str) -> None:
     """The reason is for the log; the client learns whether its mechanism was at fault, no more."""
-    session.emit(AuthRefused(session.shown, session.mechanism, reason))
+    session.emit(AuthRefused(session.shown, session.mechanism, reason, session.claimed_user))
     shown = reason if reason == BAD_MECHANISM else NO_REASON
     session.answer(Reply.of(535, "5.7.8", f"Error: authentication failed: {shown}"))

@@ -137,9 +137,11 @@ class AuthRefused(SmtpdLine, frozen=True):
     client: str
     method: str
     why: str
+    username: str
 
     def text(self) -> str:
-        return f"warning: {self.client}: SASL {self.method} authentication failed: {self.why}"
+        username = self.username or "(unavailable)"
+        return f"warning: {self.client}: SASL {self.method} authentication failed: {self.why}, sasl_username={username}"
 
 
 class SmtpdWarning(SmtpdLine, frozen=True):

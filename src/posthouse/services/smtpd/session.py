@@ -42,6 +42,8 @@ _STATISTICS_ORDER: Final = (
     "quit", "unknown",
 )  # fmt: skip
 _NAMES: Final[Mapping[Verb, str]] = {verb: verb.value.lower() for verb in Verb}
+_statistics_known: Final[dict[tuple[Any, ...], str]] = {}
+_MAXIMAL_STATISTICS: Final = 500
 NO_QUEUE_ID: Final = "NOQUEUE"
 NEVER: Final = float("inf")
 
@@ -70,6 +72,7 @@ class Session(asyncio.Protocol):
         "_sock",
         "after",
         "auth_number",
+        "claimed_user",
         "client",
         "colleagues",
         "content_octets",
@@ -109,6 +112,7 @@ class Session(asyncio.Protocol):
         self.transaction: Transaction | None = None
         self.sasl_method = ""
         self.mechanism = ""
+        self.claimed_user = ""
         self.auth_number = 0
         self.overshoot = 0
         self.after = "CONNECT"
@@ -615,6 +619,17 @@ class Session(asyncio.Protocol):
         self.emit(Ended(how, after, self.shown))
 
     def _statistics(self) -> str:
+        commands, accepted = self._commands, self._accepted
+        # Most sessions are alike.
+        key = (*commands.items(), None, *accepted.items())
+        found = _statistics_known.get(key)
+        if found is None:
+            if len(_statistics_known) >= _MAXIMAL_STATISTICS:
+                _statistics_known.clear()
+            found = _statistics_known[key] = self._format_statistics()
+        return found
+
+    def _format_statistics(self) -> str:
         words: list[str] = []
         good = bad = 0
         for name in _STATISTICS_ORDER:
