@@ -40,7 +40,10 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add(directory: Directory, options: argparse.Namespace) -> None:
     for name in options.names:
-        directory.add_domain(name)
+        domain = directory.add_domain(name)
+        if not directory.targets(f"postmaster@{domain}"):
+            # RFC 5321 s4.5.1: every domain must take mail for postmaster.
+            print(f'Nobody reads postmaster@{domain} yet: "posthouse alias add postmaster@{domain} ADDRESS"')
 
 
 def _list(directory: Directory, options: argparse.Namespace) -> None:

@@ -45,6 +45,8 @@ from posthouse.config.parameters.auth import DIRECTORY_DATABASE, MAIL_LOCATION
 from posthouse.runtime.privileges import Identity
 
 Facts = Mapping[str, object]
+ROLE_NAMES: Final = ("postmaster", "root", "abuse")
+"""RFC 5321 s4.5.1 and RFC 2142: somebody reads these; here the first account does."""
 _COMMAND_GRACE_S: Final = 5.0
 """For a command that is still running when the system stops."""
 
@@ -217,6 +219,10 @@ def _make_accounts(
                 database.add_account(one.user, one.password)
             else:
                 database.set_password(one.user, one.password)
+        for name in ROLE_NAMES:
+            role = f"{name}@{directory.state.domain}"
+            if changed and not database.targets(role):
+                database.add_alias(role, [changed[0].user])
     except Refused as error:
         raise SandboxError(str(error)) from error
     finally:

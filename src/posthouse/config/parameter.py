@@ -88,7 +88,8 @@ def one_of(*choices: str) -> Kind[str]:
         for choice in choices:
             if text.lower() == choice.lower():
                 return choice
-        raise BadValue(f"one of {', '.join(choices)} is expected, not {text!r}")
+        named = ", ".join(choice for choice in choices if choice)
+        raise BadValue(f"one of {named} is expected, not {text!r}")
 
     return Kind(" | ".join(choices), parse)
 

@@ -2,17 +2,8 @@
 
 from typing import ClassVar
 
+from posthouse.core.delivery_line import DeliveryLine
 from posthouse.core.logline import Level, LogLine
-
-
-def format_delay(seconds: float) -> str:
-    """Two significant digits, at most two decimals, no trailing zeros (delay_logging_resolution_limit = 2)."""
-    if seconds < 0.005:
-        return "0"
-    if seconds >= 9.95:
-        return f"{seconds:.0f}"
-    text = f"{seconds:.1f}" if seconds >= 0.995 else f"{seconds:.2f}"
-    return text.rstrip("0").rstrip(".")
 
 
 class PickedUp(LogLine, frozen=True):
@@ -98,38 +89,17 @@ class SuperAction(LogLine, frozen=True):
         return f"{self.queue_id}: {self.what}"
 
 
-class Attempt(LogLine, frozen=True):
-    """`a` to `d`: seconds before the queue manager, in the queue manager, connecting, transmitting."""
-
-    queue_id: str
-    to: str
-    original: str
-    relay: str
-    delays: tuple[float, float, float, float]
-    dsn: str
-    status: str
-    words: str
-
-    def text(self) -> str:
-        original = f"orig_to=<{self.original}>, " if self.original and self.original != self.to else ""
-        parts = "/".join(format_delay(delay) for delay in self.delays)
-        return (
-            f"{self.queue_id}: to=<{self.to}>, {original}relay={self.relay}, delay={format_delay(sum(self.delays))}, "
-            f"delays={parts}, dsn={self.dsn}, status={self.status} ({self.words})"
-        )
-
-
-class ErrorAttempt(Attempt, frozen=True):
+class ErrorAttempt(DeliveryLine, frozen=True):
     program: ClassVar[str] = "error"
     doc = "A delivery that ended inside the queue: no such user, no such transport, a destination that is down."
 
 
-class DiscardAttempt(Attempt, frozen=True):
+class DiscardAttempt(DeliveryLine, frozen=True):
     program: ClassVar[str] = "discard"
     doc = "The transport discard: accepted and thrown away, as configured."
 
 
-class LocalAttempt(Attempt, frozen=True):
+class LocalAttempt(DeliveryLine, frozen=True):
     program: ClassVar[str] = "local"
     doc = "A local alias that cannot be followed."
 

@@ -44,9 +44,7 @@ class NoticeSettings:
     mail_name: str
     bounce_size_limit: int
     notify_classes: frozenset[str]
-    bounce_recipient: str
     double_bounce_recipient: str
-    delay_recipient: str
     double_bounce_sender: str
     format_date: Callable[[float], str]
 

@@ -3,8 +3,8 @@
 A `Store` is one user's mail, a `Mailbox` one folder of it. All sessions and deliveries of a user reach the same
 process, so a Store is used from one event loop only and its methods are plain calls; what may take long is an iterator
 (the caller yields to the loop between items), what must reach the disk is awaited through `Store.flush`, which shares
-one flush among everybody who waits. Nothing here names a file: memory, Maildir++, mbox and the log-structured format
-all answer the same conformance suite (tests/store/).
+one flush among everybody who waits. Nothing here names a file: every format (memory, Maildir++; the
+log-structured one to come) answers the same conformance suite (tests/store/).
 
 Content crosses this seam with CRLF line ends in both directions; sizes are counted in that form (RFC822.SIZE).
 """

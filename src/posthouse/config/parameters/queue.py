@@ -364,11 +364,8 @@ NOTIFY_CLASSES: Final = declare(
         "notify_classes",
         words,
         "resource, software",
-        "What postmaster is told about; bounce, 2bounce and delay send copies of, or instead of, notifications.",
+        "What postmaster is told about; 2bounce sends undeliverable bounces, the other classes send nothing yet.",
     )
-)
-BOUNCE_NOTICE_RECIPIENT: Final = declare(
-    Param("bounce_notice_recipient", text, "postmaster", "Who gets copies of bounces (notify_classes: bounce).")
 )
 DOUBLE_BOUNCE_NOTICE_RECIPIENT: Final = declare(
     Param(
@@ -378,10 +375,6 @@ DOUBLE_BOUNCE_NOTICE_RECIPIENT: Final = declare(
         "Who gets undeliverable bounces (notify_classes: 2bounce).",
     )
 )
-DELAY_NOTICE_RECIPIENT: Final = declare(
-    Param("delay_notice_recipient", text, "postmaster", "Who gets copies of delay warnings (notify_classes: delay).")
-)
-
 # ── pickup ──
 
 PICKUP_SCAN_INTERVAL: Final = declare(
