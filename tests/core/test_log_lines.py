@@ -71,8 +71,8 @@ GOLDEN: list[tuple[LogLine, str]] = [
     ),
     (smtpd.TlsFailed(CLIENT, "-1"), f"SSL_accept error from {CLIENT}: -1"),
     (
-        smtpd.AuthRefused(CLIENT, "LOGIN", "authentication failure"),
-        f"warning: {CLIENT}: SASL LOGIN authentication failed: authentication failure",
+        smtpd.AuthRefused(CLIENT, "LOGIN", "authentication failure", "alice"),
+        f"warning: {CLIENT}: SASL LOGIN authentication failed: authentication failure, sasl_username=alice",
     ),
     (smtpd.SmtpdWarning("words"), "warning: words"),
     # pickup, cleanup, qmgr, bounce, postsuper
