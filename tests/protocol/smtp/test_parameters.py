@@ -54,7 +54,7 @@ def test_all_parameters_of_rcpt() -> None:
         ("SIZE=-1", "501 5.5.4"),
         ("SIZE=" + "9" * 21, "501 5.5.4"),
         ("SIZE=1 SIZE=2", "501 5.5.4"),
-        ("BODY=BINARYMIME", "501 5.5.4"),
+        ("BODY=BINARYMIME", "555 5.5.4"),
         ("SMTPUTF8=yes", "501 5.5.4"),
         ("RET=ALL", "501 5.5.4"),
         ("ENVID=", "501 5.5.4"),

@@ -33,7 +33,9 @@ BAD = [
     "<user@exam ple.org>", "<user@-example.org>", "<user@example-.org>", "<user@.example.org>", "<user@exa..mple.org>",
     '<"user@example.org>', '<"us"er@example.org>', "<user@[192.0.2.1>", "<user@[]>", "<user\x00@example.org>",
     "<user@example.org\x7f>", '<"a\rb"@example.org>', "<a\x85b@example.org>", "<user@" + "a" * 250 + ".example>",
-    "<@one.example:@two.example:user@example.org>", "<user@[1.2.3.4]x>", "<\ud800@example.org>",
+    "<@one.example:@two.example:user@example.org>", "<user@[1.2.3.4]x>",
+    "<user@[1.2.3.444]>", "<user@[IPv6:x]>", "<user@[2001:db8::1]>",
+    "<\ud800@example.org>",
 ]  # fmt: skip
 STRICT_REFUSES = ["user@example.org", "<user>", "<a..b@example.org>", "<a.@example.org>", "<user@example.org.>"]
 

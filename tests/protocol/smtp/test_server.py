@@ -165,6 +165,7 @@ def test_a_line_without_end_is_kept_nowhere() -> None:
         (b"", b"500 5.5.2"),
         (b"   ", b"500 5.5.2"),
         (b"FROB", b"500 5.5.2"),
+        (b"\x80\x81", b"500 5.5.2 Error: bad UTF-8 syntax"),
         (b"EHLO", b"501 5.5.4"),
         (b"EHLO " + b"x" * 300, b"501 5.5.4"),
         (b"MAIL", b"501 5.5.4"),
@@ -221,6 +222,11 @@ def test_with_smtputf8_addresses_may_be_international() -> None:
     text = "MAIL FROM:<grüße@bücher.example> SMTPUTF8\r\nRCPT TO:<驿站@example.test>\r\nRSET\r\n"
     assert talk.codes(text.encode()) == [250, 250, 250]
     assert talk.codes("MAIL FROM:<a@b>\r\nRCPT TO:<驿站@example.test>\r\n".encode()) == [250, 553]
+
+
+def test_where_smtputf8_is_not_required_addresses_may_be_international_anyway() -> None:
+    talk = Talk(Options(requires_smtputf8=False))
+    assert talk.codes("MAIL FROM:<grüße@b>\r\nRCPT TO:<驿站@example.test>\r\n".encode()) == [250, 250]
 
 
 def test_data_with_no_recipient_is_the_fault_of_the_recipients() -> None:

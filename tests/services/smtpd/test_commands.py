@@ -40,7 +40,7 @@ def test_keywords_can_be_discarded_and_are_then_not_understood(new_world: NewWor
 def test_vrfy_tells_what_rcpt_would_tell(world: World) -> None:
     with world.connect() as client:
         client.greeted()
-        assert client.ask("VRFY <alice@example.test>") == "252 2.0.0 alice@example.test"
+        assert client.ask("VRFY <alice@example.test>") == "252 2.0.0 <alice@example.test>"
         assert client.ask("VRFY alice@example.test").startswith("252 ")
         assert client.ask("VRFY nobody@example.test").startswith("550 5.1.1 ")
         assert client.ask("VRFY <>").startswith("501 5.1.3 ")

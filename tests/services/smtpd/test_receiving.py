@@ -172,6 +172,17 @@ def test_utf8_addresses(world: World) -> None:
     assert "for <grüße@example.test>".encode() in world.submitted[0].content
 
 
+def test_an_address_that_needs_smtputf8_says_so_to_the_queue(new_world: NewWorld) -> None:
+    world = new_world(strict_smtputf8="no")
+    with smtplib.SMTP("127.0.0.1", world.ports["smtp"]) as client:
+        client.ehlo()
+        client.docmd("MAIL FROM:<s@example.org>")
+        client.command_encoding = "utf-8"
+        client.docmd("RCPT TO:<grüße@example.test>")
+        client.data("Subject: x\r\n\r\nx\r\n")
+    assert world.submitted[0].envelope.smtputf8
+
+
 def test_dsn_parameters_travel_with_the_envelope(world: World) -> None:
     with world.connect() as client:
         client.greeted()

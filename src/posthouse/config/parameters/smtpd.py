@@ -98,6 +98,15 @@ STRICT_RFC821_ENVELOPES: Final = declare(
         "5321 s4.1.2 to the letter.",
     )
 )
+STRICT_SMTPUTF8: Final = declare(
+    Param(
+        "strict_smtputf8",
+        boolean,
+        "yes",
+        "Whether addresses beyond ASCII need a client that declares SMTPUTF8 (RFC 6531 s3.4); Postfix says no. Here "
+        "yes, because such mail can only be passed on to servers that understand it, and its sender should know.",
+    )
+)
 SMTPD_FORBID_BARE_NEWLINE: Final = declare(
     Param(
         "smtpd_forbid_bare_newline",

@@ -17,7 +17,6 @@ _HEXCHAR: Final = re.compile(r"\+([0-9A-F]{2})")
 _UNICODE: Final = re.compile(r"\\x\{([0-9A-F]{2,6})\}")
 
 BAD_SIZE: Final = Reply.of(501, "5.5.4", "Bad message size syntax")
-BAD_BODY: Final = Reply.of(501, "5.5.4", "Bad BODY parameter syntax")
 BAD_RET: Final = Reply.of(501, "5.5.4", "Bad RET parameter syntax")
 BAD_ENVID: Final = Reply.of(501, "5.5.4", "Bad ENVID parameter syntax")
 BAD_AUTH: Final = Reply.of(501, "5.5.4", "Bad AUTH parameter syntax")
@@ -67,7 +66,7 @@ def _split(text: str, allowed: frozenset[str], syntax: Reply) -> dict[str, str |
         name = match[1].upper()
         if name not in allowed:
             # RFC 5321 s4.1.1.11: 555 for parameters not recognized.
-            raise PermFail(NO_DSN if name in _DSN else Reply.of(555, "5.5.4", f"Unsupported option: {name}"))
+            raise PermFail(NO_DSN if name in _DSN else Reply.of(555, "5.5.4", f"Unsupported option: {word[:100]}"))
         if name in found:
             raise PermFail(Reply.of(501, "5.5.4", f"Error: multiple {name}= options"))
         found[name] = match[2]
@@ -88,7 +87,7 @@ def parse_mail_parameters(text: str, allowed: frozenset[str], syntax: Reply) -> 
     if "BODY" in found:
         body = (found["BODY"] or "").upper()
         if body not in ("7BIT", "8BITMIME"):
-            raise PermFail(BAD_BODY)
+            raise PermFail(Reply.of(555, "5.5.4", f"Unsupported option: BODY={body[:100]}"))
     if found.get("SMTPUTF8") is not None:  # RFC 6531 s3.4: no value
         raise PermFail(syntax)
     ret = ""

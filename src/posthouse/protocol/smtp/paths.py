@@ -9,6 +9,7 @@ stand anywhere in a local part (Japanese carriers gave such addresses out), a do
 added later) or end with a dot. Never lax about control characters and white space.
 """
 
+import ipaddress
 import re
 from typing import Final
 
@@ -26,7 +27,7 @@ _STRICT_LOCAL: Final = re.compile(rf"[{_ATEXT}{_NON_ASCII}]+(?:\.[{_ATEXT}{_NON_
 # qtextSMTP and quoted-pairSMTP
 _QUOTED: Final = re.compile(rf'"((?:[ !#-\[\]-~{_NON_ASCII}]|\\[ -~])*)"')
 _PAIR: Final = re.compile(r"\\(.)")
-# RFC 5321 s4.1.3; what is inside is checked where the address is used.
+# RFC 5321 s4.1.3
 _LITERAL: Final = re.compile(r"\[[A-Za-z0-9:.\-]+\]")
 # RFC 5321 s2.3.5 does not allow "_"; host names with it exist.
 _LABEL: Final = rf"[A-Za-z0-9_{_NON_ASCII}](?:[A-Za-z0-9_\-{_NON_ASCII}]*[A-Za-z0-9_{_NON_ASCII}])?"
@@ -82,6 +83,8 @@ def _mailbox(text: str, at: int, strict: bool) -> tuple[Address, int]:
     at += 1
     literal = _LITERAL.match(text, at)
     if literal is not None:
+        if not _is_address(literal[0][1:-1]):
+            raise BadPath("no address in the literal")
         return Address(local_part, literal[0]), literal.end()
     name = _DOMAIN.match(text, at)
     if name is None or _C1.search(name[0]) or len(name[0].encode()) > MAXIMAL_DOMAIN_OCTETS:
@@ -90,3 +93,14 @@ def _mailbox(text: str, at: int, strict: bool) -> tuple[Address, int]:
     if not strict and text[at : at + 1] == ".":
         at += 1
     return Address(local_part, name[0]), at
+
+
+def _is_address(text: str) -> bool:
+    try:
+        if text[:5].lower() == "ipv6:":
+            ipaddress.IPv6Address(text[5:])
+        else:
+            ipaddress.IPv4Address(text)
+    except ValueError:
+        return False
+    return True

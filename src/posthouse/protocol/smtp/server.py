@@ -62,6 +62,8 @@ class Options(msgspec.Struct, frozen=True):
     """Content up to here is one event; more comes in pieces of about this size."""
     hello_required: bool = False
     strict_paths: bool = False
+    requires_smtputf8: bool = True
+    """Addresses beyond ASCII only in transactions that declare SMTPUTF8."""
     offers_chunking: bool = True
     offers_etrn: bool = True
     bare_line_end: Reply = Reply.of(550, "5.5.2", "Error: bare <LF> received")
@@ -322,9 +324,12 @@ class SmtpServer:
         if verb is None:
             if not word:
                 return self._refused(Verb.UNKNOWN, replies.BAD_SYNTAX)
+            try:
+                name = word.decode()
+            except UnicodeDecodeError:
+                return self._refused(Verb.UNKNOWN, replies.BAD_UTF8, line)
             self._answering = Verb.UNKNOWN
-            shown = line[:_LOGGED_OCTETS].decode("utf-8", "replace")
-            return Unknown(word[:_LOGGED_OCTETS].decode("utf-8", "replace"), shown)
+            return Unknown(name[:_LOGGED_OCTETS], line[:_LOGGED_OCTETS].decode("utf-8", "replace"))
         if verb is Verb.BDAT:
             return self._bdat(argument.strip(), line)
         if (refusal := refusal_in(self.state, verb)) is not None:
@@ -367,7 +372,7 @@ class SmtpServer:
             # RFC 1870 s6.1: what is declared too large need not be sent.
             if options.size_limit and parameters.size > options.size_limit:
                 raise PermFail(replies.SIZE_EXCEEDED)
-        if sender is not None and not parameters.smtputf8 and not sender.is_ascii:
+        if sender is not None and not parameters.smtputf8 and options.requires_smtputf8 and not sender.is_ascii:
             raise PermFail(replies.NEED_SMTPUTF8)
         self.smtputf8 = parameters.smtputf8
         return Mail(sender, parameters)
@@ -388,7 +393,7 @@ class SmtpServer:
             if rest[0] not in " \t":
                 raise PermFail(replies.BAD_RECIPIENT)
             parameters = parse_rcpt_parameters(rest, options.rcpt_parameters, replies.RCPT_SYNTAX)
-        if not self.smtputf8 and not recipient.is_ascii:
+        if not self.smtputf8 and options.requires_smtputf8 and not recipient.is_ascii:
             raise PermFail(replies.NEED_SMTPUTF8)
         if self._accepted >= options.recipient_limit:
             # RFC 5321 s4.5.3.1.10: 452, so that the client sends the others in another transaction.

@@ -184,7 +184,7 @@ def on_vrfy(session: "Session", event: Vrfy) -> None:
             session.reject(refusal)
         else:
             session.succeeded(Verb.VRFY)
-            session.answer(Reply.of(252, "2.0.0", str(address)))
+            session.answer(Reply.of(252, "2.0.0", event.address))
         facts.recipient = None
 
     session.decide(session.listening.policy.for_vrfy, decided)

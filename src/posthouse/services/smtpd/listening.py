@@ -188,8 +188,8 @@ class Listening:
         mail -= {"BODY"} if "8bitmime" in discarded else set()
         if settings[general.SMTPUTF8_ENABLE] and "smtputf8" not in discarded:
             mail.add("SMTPUTF8")
-        if self.offers_auth:
-            mail.add("AUTH")
+        # RFC 4954 s5: servers that do not offer AUTH never see it; Postfix takes it from anybody, and so do we.
+        mail.add("AUTH")
         has_dsn = "dsn" not in discarded
         code = settings[own.SMTPD_FORBID_BARE_NEWLINE_REJECT_CODE]
         return Options(
@@ -201,6 +201,7 @@ class Listening:
             inline_limit=self.inline_limit,
             hello_required=settings[own.SMTPD_HELO_REQUIRED],
             strict_paths=settings[own.STRICT_RFC821_ENVELOPES],
+            requires_smtputf8=settings[own.STRICT_SMTPUTF8] or not settings[general.SMTPUTF8_ENABLE],
             offers_chunking="chunking" not in discarded,
             offers_etrn=not self.is_lmtp and "etrn" not in discarded,
             bare_line_end=Reply.of(code, "5.5.2", f"{self.hostname} Error: bare <CR> or <LF> received"),

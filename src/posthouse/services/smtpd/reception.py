@@ -195,7 +195,7 @@ def _transmission_type(session: "Session", transaction: Transaction) -> str:
     if base == "SMTP":
         return base
     suffix = ("S" if core.is_secure else "") + ("A" if session.facts.sasl_username else "")
-    if transaction.parameters.smtputf8:
+    if transaction.needs_smtputf8:
         return f"UTF8{base.removeprefix('E')}{suffix}"
     return base + suffix
 
@@ -210,7 +210,7 @@ def _submit(session: "Session", transaction: Transaction, content: bytes, size: 
         transaction.sender,
         tuple(transaction.recipients),
         parameters.body,
-        parameters.smtputf8,
+        transaction.needs_smtputf8,
         parameters.ret,
         parameters.envid,
     )

@@ -127,6 +127,15 @@ class Transaction:
         """What the message will be answered with when all of it has gone by."""
         self.message_id = ""
 
+    @property
+    def needs_smtputf8(self) -> bool:
+        """Declared by the client, or (without strict_smtputf8) by an address that needs it further on."""
+        if self.parameters.smtputf8:
+            return True
+        if self.sender is not None and not self.sender.is_ascii:
+            return True
+        return any(not one.address.is_ascii for one in self.recipients)
+
     def abandon(self) -> None:
         if self.stream is not None:
             self.stream.abort()
