@@ -98,7 +98,6 @@ class SmtpServer:
 
     __slots__ = (
         "_accepted",
-        "_answering",
         "_at",
         "_buffer",
         "_chunk_error",
@@ -109,6 +108,7 @@ class SmtpServer:
         "_is_skipping",
         "_options",
         "_verbs",
+        "answering",
         "hello",
         "is_authenticated",
         "is_extended",
@@ -128,7 +128,8 @@ class SmtpServer:
         self.is_secure = False
         self.is_authenticated = False
         self.smtputf8 = False
-        self._answering: Verb | None = Verb.CONNECT
+        self.answering: Verb | None = Verb.CONNECT
+        """What is to be answered; None: whatever happens next begins with octets from the client."""
         self._buffer = b""
         self._at = 0
         self._is_skipping = False
@@ -165,28 +166,23 @@ class SmtpServer:
     @property
     def is_waiting_for_client(self) -> bool:
         """Nothing to answer: whatever happens next begins with octets from the client."""
-        return self._answering is None
-
-    @property
-    def answering(self) -> Verb | None:
-        """What is to be answered."""
-        return self._answering
+        return self.answering is None
 
     @property
     def is_receiving(self) -> bool:
         """A complete message is to be answered."""
-        return self._answering is Verb.CONTENT
+        return self.answering is Verb.CONTENT
 
     @property
     def is_idle(self) -> bool:
         """Between transactions, at a command's boundary."""
-        return self._answering is None and self.state in (State.CONNECTED, State.GREETED) and not self.unread
+        return self.answering is None and self.state in (State.CONNECTED, State.GREETED) and not self.unread
 
     def tls_started(self) -> None:
         self.is_secure = True
 
     def next_event(self) -> Event | None:
-        if self._answering is not None or self.state is State.CLOSED:
+        if self.answering is not None or self.state is State.CLOSED:
             return None
         if self._chunk_left >= 0:
             return self._next_of_chunk()
@@ -212,8 +208,8 @@ class SmtpServer:
     def reply(self, reply: Reply, wire: bytes | None = None) -> bytes:
         """The answer to the last event (or to the connection itself); moves the machine. `wire` is the reply as octets,
         if they are at hand."""
-        verb = self._answering
-        self._answering = None
+        verb = self.answering
+        self.answering = None
         code = reply.code
         if code in _CLOSING:
             self._close()
@@ -239,27 +235,27 @@ class SmtpServer:
                 self._close()
             return
         self.state = AFTER_ACCEPT[key]
-        match verb:
-            case Verb.RCPT:
-                self._accepted += 1
-            case Verb.DATA:
-                self._content = ContentReader(self._options.size_limit, self._bare_refusal(), is_dotted=True)
-            case Verb.CONTENT | Verb.RSET | Verb.HELO | Verb.EHLO | Verb.LHLO:
-                self._end_transaction()
-            case Verb.AUTH | Verb.RESPONSE:
-                self.is_authenticated = True
-            case Verb.STARTTLS:
-                # RFC 3207 s4.2: what came in clear text, commands sent ahead included, was never said.
-                self._buffer = b""
-                self._at = 0
-                self.hello = ""
-                self.is_extended = False
-                self.is_authenticated = False
-                self._end_transaction()
-            case Verb.QUIT:
-                self._close()
-            case _:
-                pass
+        effect = _EFFECTS.get(verb)
+        if effect is not None:
+            effect(self)
+
+    def _accept_recipient(self) -> None:
+        self._accepted += 1
+
+    def _expect_content(self) -> None:
+        self._content = ContentReader(self._options.size_limit, self._bare_refusal(), is_dotted=True)
+
+    def _authenticate(self) -> None:
+        self.is_authenticated = True
+
+    def _forget_everything(self) -> None:
+        """RFC 3207 s4.2: what came in clear text, commands sent ahead included, was never said."""
+        self._buffer = b""
+        self._at = 0
+        self.hello = ""
+        self.is_extended = False
+        self.is_authenticated = False
+        self._end_transaction()
 
     def _end_transaction(self) -> None:
         self._accepted = 0
@@ -290,14 +286,14 @@ class SmtpServer:
         return self._options.command_limit
 
     def _refused(self, verb: Verb, reply: Reply, line: bytes = b"") -> Event:
-        self._answering = verb
+        self.answering = verb
         return Refusal(verb, reply, line[:_LOGGED_OCTETS].decode("utf-8", "replace"))
 
     def _bare_refusal(self) -> Reply | None:
         return None if self.normalizes else self._options.bare_line_end
 
     def _response(self, line: bytes) -> Event:
-        self._answering = Verb.RESPONSE
+        self.answering = Verb.RESPONSE
         if len(line) > self._options.auth_line_limit:
             return Refusal(Verb.RESPONSE, replies.AUTH_RESPONSE_TOO_LONG)
         try:
@@ -328,13 +324,13 @@ class SmtpServer:
                 name = word.decode()
             except UnicodeDecodeError:
                 return self._refused(Verb.UNKNOWN, replies.BAD_UTF8, line)
-            self._answering = Verb.UNKNOWN
+            self.answering = Verb.UNKNOWN
             return Unknown(name[:_LOGGED_OCTETS], line[:_LOGGED_OCTETS].decode("utf-8", "replace"))
         if verb is Verb.BDAT:
             return self._bdat(argument.strip(), line)
         if (refusal := refusal_in(self.state, verb)) is not None:
             return self._refused(verb, refusal, line)
-        self._answering = verb
+        self.answering = verb
         try:
             return _PARSERS[verb](self, argument.strip())
         except PermFail as error:
@@ -343,8 +339,8 @@ class SmtpServer:
     # ── commands ──
 
     def _hello(self, argument: str) -> Event:
-        assert self._answering is not None
-        verb = self._answering
+        assert self.answering is not None
+        verb = self.answering
         if not argument or len(argument) > _MAXIMAL_HELLO:
             raise PermFail(replies.HELLO_SYNTAX[verb.value])
         if not argument.isascii():
@@ -473,7 +469,7 @@ class SmtpServer:
             self._buffer, self._at = b"", 0
             return self._piece(content)
         self._buffer, self._at = data, end
-        self._answering = Verb.CONTENT
+        self.answering = Verb.CONTENT
         return EndOfContent(Verb.DATA, content.take(), content.size, content.refusal)
 
     def _piece(self, content: ContentReader) -> Event | None:
@@ -521,12 +517,12 @@ class SmtpServer:
             return self._refused(Verb.BDAT, error)
         if self._chunk_last:
             content.finish_chunks()
-            self._answering = Verb.CONTENT
+            self.answering = Verb.CONTENT
             refusal = error or content.refusal
             return EndOfContent(Verb.BDAT, content.take(), content.size, refusal, self._chunk_size)
         if (refusal := error or content.refusal) is not None:
             return self._refused(Verb.BDAT, refusal)
-        self._answering = Verb.BDAT
+        self.answering = Verb.BDAT
         return Chunk(self._chunk_size)
 
 
@@ -545,4 +541,18 @@ _PARSERS: Final[Mapping[Verb, Callable[[SmtpServer, str], Event]]] = {
     Verb.QUIT: SmtpServer._quit,
     Verb.STARTTLS: SmtpServer._starttls,
     Verb.AUTH: SmtpServer._auth,
+}
+_EFFECTS: Final[Mapping[Verb, Callable[[SmtpServer], None]]] = {
+    # What an accepted verb changes besides the state.
+    Verb.RCPT: SmtpServer._accept_recipient,
+    Verb.DATA: SmtpServer._expect_content,
+    Verb.CONTENT: SmtpServer._end_transaction,
+    Verb.RSET: SmtpServer._end_transaction,
+    Verb.HELO: SmtpServer._end_transaction,
+    Verb.EHLO: SmtpServer._end_transaction,
+    Verb.LHLO: SmtpServer._end_transaction,
+    Verb.AUTH: SmtpServer._authenticate,
+    Verb.RESPONSE: SmtpServer._authenticate,
+    Verb.STARTTLS: SmtpServer._forget_everything,
+    Verb.QUIT: SmtpServer._close,
 }

@@ -243,7 +243,7 @@ class Session(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         core = self.core
         core.receive_data(data)
-        if self.deadline is not NEVER and core.is_waiting_for_client:
+        if self.deadline is not NEVER and core.answering is None:
             if core.state is State.DATA:
                 self.content_octets += len(data)
                 limits = self.limits
@@ -252,7 +252,7 @@ class Session(asyncio.Protocol):
                 self.deadline = min(more, most) if limits.per_request else most
             elif not self.limits.per_request:
                 self.deadline = self.house.now() + self.limits.timeout_s
-        if self._is_held or not core.is_waiting_for_client:
+        if self._is_held or core.answering is not None:
             self._bound_input()
         else:
             self.pump()
@@ -260,7 +260,7 @@ class Session(asyncio.Protocol):
     def eof_received(self) -> bool:
         """A client may end its side and still wait for our replies (`printf … | nc`)."""
         self._has_ended_input = True
-        can_stay_open = not self.core.is_waiting_for_client and not self.tls
+        can_stay_open = self.core.answering is not None and not self.tls
         if not can_stay_open:
             self._log_end("lost connection")
         return can_stay_open
@@ -288,7 +288,7 @@ class Session(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._is_writable = True
-        if self.core.is_waiting_for_client and not self._is_held:
+        if self.core.answering is None and not self._is_held:
             self.pump()
 
     # ── events ──
@@ -305,11 +305,13 @@ class Session(asyncio.Protocol):
         self._flush()
         if self._is_closing:
             return
-        if self._has_ended_input and core.is_waiting_for_client and not core.unread:
+        if self._has_ended_input and core.answering is None and not core.unread:
             self._log_end("lost connection")
             self.close()
             return
-        self._bound_input()
+        is_streaming = self.transaction is not None and self.transaction.stream is not None
+        if is_streaming or not self._is_reading or not core.is_starved:
+            self._bound_input()
 
     def _may_go_on(self) -> bool:
         """For clients that were refused at the door, and where sending ahead ends the session."""
@@ -425,7 +427,7 @@ class Session(asyncio.Protocol):
             return
         self.transport.write(out[0] if len(out) == 1 else b"".join(out))
         out.clear()
-        if not self._is_closing and self.core.is_waiting_for_client:
+        if not self._is_closing and self.core.answering is None:
             self.deadline = self.house.now() + self.limits.timeout_s
 
     def close(self) -> None:
@@ -581,7 +583,7 @@ class Session(asyncio.Protocol):
                 self.transport.abort()
         elif self.client is None:
             return
-        elif not self.core.is_waiting_for_client:
+        elif self.core.answering is not None:
             self._expire_question()
         else:
             self._log_end("timeout")
