@@ -86,7 +86,12 @@ def _sender(session: "Session", event: Mail) -> None:
             session.reject(refusal)
             session.facts.sender = None
             return
-        session.transaction = Transaction(sender, event.parameters, session.house.clock.now())
+        session.transaction = Transaction(
+            sender,
+            event.parameters,
+            session.house.clock.now(),
+            is_strict=session.listening.options.requires_smtputf8,
+        )
         session.succeeded(Verb.MAIL)
         session.answer(replies.SENDER_OK)
 

@@ -41,7 +41,10 @@ _STATISTICS_ORDER: Final = (
     "helo", "ehlo", "lhlo", "starttls", "auth", "mail", "rcpt", "data", "bdat", "rset", "noop", "vrfy", "etrn", "help",
     "quit", "unknown",
 )  # fmt: skip
-_NAMES: Final[Mapping[Verb, str]] = {verb: verb.value.lower() for verb in Verb}
+_WORDS: Final[Mapping[Verb, tuple[str, str, bool]]] = {
+    verb: (verb.value.lower(), verb.value, verb in MUST_END_GROUP) for verb in Verb
+}
+"""As in the disconnect line, as in other lines, and whether a reply must be waited for."""
 _statistics_known: Final[dict[tuple[Any, ...], str]] = {}
 _MAXIMAL_STATISTICS: Final = 500
 NO_QUEUE_ID: Final = "NOQUEUE"
@@ -330,15 +333,14 @@ class Session(asyncio.Protocol):
 
     def began(self, verb: Verb) -> None:
         """A command was recognized: counted for the disconnect line, and its place in a pipeline is checked."""
-        name = _NAMES[verb]
+        name, self.after, ends_group = _WORDS[verb]
         commands = self._commands
         commands[name] = commands.get(name, 0) + 1
-        self.after = verb.value
-        if verb in MUST_END_GROUP and self.core.unread:
+        if ends_group and self.core.unread:
             self._sent_ahead(verb)
 
     def succeeded(self, verb: Verb) -> None:
-        name = _NAMES[verb]
+        name = _WORDS[verb][0]
         accepted = self._accepted
         accepted[name] = accepted.get(name, 0) + 1
 

@@ -101,6 +101,7 @@ class Transaction:
     """From MAIL to the last reply. `queue_id` comes with the first recipient, from the lease `ids`."""
 
     __slots__ = (
+        "_is_strict",
         "failure",
         "first_recipient",
         "ids",
@@ -113,10 +114,13 @@ class Transaction:
         "stream",
     )
 
-    def __init__(self, sender: Address | None, parameters: MailParameters, started_s: float) -> None:
+    def __init__(
+        self, sender: Address | None, parameters: MailParameters, started_s: float, *, is_strict: bool
+    ) -> None:
         self.sender = sender
         self.parameters = parameters
         self.started_s = started_s
+        self._is_strict = is_strict
         self.recipients: list[Recipient] = []
         self.queue_id = QueueId("")
         self.ids: QueueIdSource | None = None
@@ -130,8 +134,8 @@ class Transaction:
     @property
     def needs_smtputf8(self) -> bool:
         """Declared by the client, or (without strict_smtputf8) by an address that needs it further on."""
-        if self.parameters.smtputf8:
-            return True
+        if self.parameters.smtputf8 or self._is_strict:
+            return self.parameters.smtputf8
         if self.sender is not None and not self.sender.is_ascii:
             return True
         return any(not one.address.is_ascii for one in self.recipients)
