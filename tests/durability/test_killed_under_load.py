@@ -82,14 +82,16 @@ def send_until(stop: threading.Event, system: System, client: int, round_: int, 
     number = 0
     with contextlib.suppress(OSError, smtplib.SMTPException):
         connection = smtplib.SMTP(host, int(port), timeout=10)
-        while not stop.is_set():
-            number += 1
-            mark = f"{round_}-{client}-{number}"
-            recipient = f"{ACCOUNTS[number % len(ACCOUNTS)]}@example.test"
-            connection.sendmail(
-                "s@example.org", [recipient], f"Subject: {mark}\r\nX-Mark: {mark}\r\n\r\n{'x' * 800}\r\n"
-            )
-            acked.add(mark)
+        try:
+            while not stop.is_set():
+                number += 1
+                mark = f"{round_}-{client}-{number}"
+                recipient = f"{ACCOUNTS[number % len(ACCOUNTS)]}@example.test"
+                text = f"Subject: {mark}\r\nX-Mark: {mark}\r\n\r\n{'x' * 800}\r\n"
+                connection.sendmail("s@example.org", [recipient], text)
+                acked.add(mark)
+        finally:
+            connection.close()
 
 
 @pytest.mark.timeout(300)
