@@ -17,7 +17,8 @@ from posthouse.protocol.smtp.events import (
     StartTls,
     Unknown,
 )
-from posthouse.protocol.smtp.server import Options, SmtpServer
+from posthouse.protocol.smtp.options import Options
+from posthouse.protocol.smtp.server import SmtpServer
 from posthouse.protocol.smtp.states import State
 
 

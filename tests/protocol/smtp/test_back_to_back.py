@@ -11,7 +11,8 @@ from posthouse.protocol.smtp.client_content import whole_message
 from posthouse.protocol.smtp.client_transaction import RecipientCommand, Stage, Transaction
 from posthouse.protocol.smtp.events import Hello, Mail, Rcpt
 from posthouse.protocol.smtp.line_ends import crlf
-from posthouse.protocol.smtp.server import Options, SmtpServer
+from posthouse.protocol.smtp.options import Options
+from posthouse.protocol.smtp.server import SmtpServer
 from tests.protocol.smtp.talk import Talk, consent
 
 OFFER = Reply(250, "", ("mail.example.test", "PIPELINING", "SIZE 1000000", "8BITMIME", "SMTPUTF8", "DSN"))

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from posthouse.protocol.smtp.line_ends import crlf, is_clean
-from posthouse.protocol.smtp.server import Options
+from posthouse.protocol.smtp.options import Options
 from posthouse.protocol.smtp.states import State
 from tests.protocol.smtp.talk import to_data, to_rcpt
 

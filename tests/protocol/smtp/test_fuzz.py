@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from posthouse.protocol.smtp.line_ends import is_clean
-from posthouse.protocol.smtp.server import Options
+from posthouse.protocol.smtp.options import Options
 from posthouse.protocol.smtp.states import State
 from tests.protocol.smtp.talk import Talk
 

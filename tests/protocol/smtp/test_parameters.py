@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from posthouse.core.reply import PermFail
 from posthouse.protocol.smtp import replies
+from posthouse.protocol.smtp.options import Options
 from posthouse.protocol.smtp.parameters import (
     MailParameters,
     RcptParameters,
@@ -13,7 +14,6 @@ from posthouse.protocol.smtp.parameters import (
     parse_mail_parameters,
     parse_rcpt_parameters,
 )
-from posthouse.protocol.smtp.server import Options
 
 MAIL = Options().mail_parameters
 RCPT = Options().rcpt_parameters

@@ -6,8 +6,9 @@ from posthouse.core.address import Address
 from posthouse.core.reply import Reply
 from posthouse.protocol.smtp import replies
 from posthouse.protocol.smtp.events import Auth, AuthResponse, Etrn, Hello, Mail, Rcpt, Refusal, Unknown, Vrfy
+from posthouse.protocol.smtp.options import Options
 from posthouse.protocol.smtp.parameters import MailParameters
-from posthouse.protocol.smtp.server import Options, SmtpServer
+from posthouse.protocol.smtp.server import SmtpServer
 from posthouse.protocol.smtp.states import State, Verb
 from tests.protocol.smtp.talk import Talk, to_data, to_rcpt
 

@@ -4,7 +4,7 @@ import pytest
 
 from posthouse.core.reply import LOCAL_ERROR
 from posthouse.protocol.smtp.events import Refusal
-from posthouse.protocol.smtp.server import Options
+from posthouse.protocol.smtp.options import Options
 from posthouse.protocol.smtp.states import AFTER_ACCEPT, AFTER_CHALLENGE, AFTER_REFUSAL, OUT_OF_SEQUENCE, State, Verb
 from tests.protocol.smtp.talk import Talk
 

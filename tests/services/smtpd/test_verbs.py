@@ -4,7 +4,7 @@ from posthouse.protocol.smtp import events
 from posthouse.protocol.smtp.states import Verb
 from posthouse.services.smtpd.commands import HELP, HELP_LMTP
 from posthouse.services.smtpd.house import HANDLERS
-from posthouse.services.smtpd.session import _STATISTICS_ORDER
+from posthouse.services.smtpd.tally import ORDER
 
 SAID = set(Verb) - {Verb.CONNECT, Verb.CONTENT, Verb.RESPONSE, Verb.UNKNOWN}
 
@@ -14,7 +14,7 @@ def test_every_event_has_a_handler() -> None:
 
 
 def test_the_disconnect_line_counts_every_verb() -> None:
-    assert set(_STATISTICS_ORDER) == {one.value.lower() for one in SAID | {Verb.UNKNOWN}}
+    assert set(ORDER) == {one.value.lower() for one in SAID | {Verb.UNKNOWN}}
 
 
 def test_help_names_every_verb() -> None:

@@ -13,63 +13,14 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Final
 
-import msgspec
-
 from posthouse.core.reply import PermFail, Reply
 from posthouse.protocol import sasl
 from posthouse.protocol.smtp import replies
+from posthouse.protocol.smtp.commands import PARSERS, Conversation
 from posthouse.protocol.smtp.content import ContentReader
-from posthouse.protocol.smtp.events import (
-    Auth,
-    AuthResponse,
-    Chunk,
-    ContentPiece,
-    Data,
-    EndOfContent,
-    Etrn,
-    Event,
-    Hello,
-    Help,
-    Mail,
-    Noop,
-    Quit,
-    Rcpt,
-    Refusal,
-    Reset,
-    StartTls,
-    Unknown,
-    Vrfy,
-)
-from posthouse.protocol.smtp.parameters import (
-    NO_MAIL_PARAMETERS,
-    NO_RCPT_PARAMETERS,
-    parse_mail_parameters,
-    parse_rcpt_parameters,
-)
-from posthouse.protocol.smtp.paths import BadPath, parse_path
+from posthouse.protocol.smtp.events import AuthResponse, Chunk, ContentPiece, EndOfContent, Event, Refusal, Unknown
+from posthouse.protocol.smtp.options import Options
 from posthouse.protocol.smtp.states import AFTER_ACCEPT, AFTER_CHALLENGE, AFTER_REFUSAL, State, Verb, refusal_in
-
-
-class Options(msgspec.Struct, frozen=True):
-    """What a listener allows. `mail_parameters` and `rcpt_parameters` are those that EHLO announces."""
-
-    is_lmtp: bool = False
-    command_limit: int = 2048
-    auth_line_limit: int = 12288
-    size_limit: int = 0
-    recipient_limit: int = 1000
-    inline_limit: int = 256 * 1024
-    """Content up to here is one event; more comes in pieces of about this size."""
-    hello_required: bool = False
-    strict_paths: bool = False
-    requires_smtputf8: bool = True
-    """Addresses beyond ASCII only in transactions that declare SMTPUTF8."""
-    offers_chunking: bool = True
-    offers_etrn: bool = True
-    bare_line_end: Reply = Reply.of(550, "5.5.2", "Error: bare <LF> received")
-    mail_parameters: frozenset[str] = frozenset({"SIZE", "BODY", "SMTPUTF8", "RET", "ENVID", "AUTH"})
-    rcpt_parameters: frozenset[str] = frozenset({"NOTIFY", "ORCPT"})
-
 
 _COMMON: Final[Mapping[bytes, Verb]] = {
     verb.value.encode(): verb
@@ -82,22 +33,15 @@ _LMTP_VERBS: Final = {**_COMMON, b"LHLO": Verb.LHLO}
 
 _CONTROL: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 _WORD: Final = re.compile(rb"[ \t]*([^ \t]*)[ \t]*")
-_FROM: Final = re.compile(r"FROM[ \t]*:[ \t]*", re.IGNORECASE)
-_TO: Final = re.compile(r"TO[ \t]*:[ \t]*", re.IGNORECASE)
-# RFC 1985 s5: node-name, "@" for subdomains too, "#" for a queue name.
-_ETRN: Final = re.compile(r"[@#]?[A-Za-z0-9\[](?:[A-Za-z0-9._:-]*[A-Za-z0-9\]])?")
 _LOGGED_OCTETS: Final = 100
-_MAXIMAL_HELLO: Final = 255
-"""RFC 5321 s4.5.3.1.2: no domain is longer."""
 _CLOSING: Final = frozenset({421, 521})
 
 
-class SmtpServer:
+class SmtpServer(Conversation):
     """One connection. `normalizes` is for clients that smtpd_forbid_bare_newline leaves alone: their stray CR and LF
     become spaces and line ends instead of refusals."""
 
     __slots__ = (
-        "_accepted",
         "_at",
         "_buffer",
         "_chunk_error",
@@ -106,34 +50,19 @@ class SmtpServer:
         "_chunk_size",
         "_content",
         "_is_skipping",
-        "_options",
         "_verbs",
-        "answering",
-        "hello",
-        "is_authenticated",
-        "is_extended",
-        "is_secure",
         "normalizes",
-        "smtputf8",
         "state",
     )
 
     def __init__(self, options: Options, *, normalizes: bool = False) -> None:
-        self._options = options
+        super().__init__(options)
         self._verbs = _LMTP_VERBS if options.is_lmtp else _SMTP_VERBS
         self.normalizes = normalizes
         self.state = State.CONNECTING
-        self.hello = ""
-        self.is_extended = False
-        self.is_secure = False
-        self.is_authenticated = False
-        self.smtputf8 = False
-        self.answering: Verb | None = Verb.CONNECT
-        """What is to be answered; None: whatever happens next begins with octets from the client."""
         self._buffer = b""
         self._at = 0
         self._is_skipping = False
-        self._accepted = 0
         self._content: ContentReader | None = None
         self._chunk_left = -1
         self._chunk_size = 0
@@ -161,7 +90,7 @@ class SmtpServer:
 
     @property
     def bare_line_end(self) -> Reply:
-        return self._options.bare_line_end
+        return self.options.bare_line_end
 
     @property
     def is_waiting_for_client(self) -> bool:
@@ -200,8 +129,8 @@ class SmtpServer:
         if line.endswith(b"\r"):
             line = line[:-1]
         elif not self.normalizes:
-            return self._refused(Verb.UNKNOWN, self._options.bare_line_end, line)
-        if len(line) > self._options.command_limit and len(line) > self._line_limit(line):
+            return self._refused(Verb.UNKNOWN, self.options.bare_line_end, line)
+        if len(line) > self.options.command_limit and len(line) > self._line_limit(line):
             return self._refused(Verb.UNKNOWN, replies.LINE_TOO_LONG, line)
         return self._response(line) if self.state is State.SASL else self._command(line)
 
@@ -240,10 +169,10 @@ class SmtpServer:
             effect(self)
 
     def _accept_recipient(self) -> None:
-        self._accepted += 1
+        self.accepted += 1
 
     def _expect_content(self) -> None:
-        self._content = ContentReader(self._options.size_limit, self._bare_refusal(), is_dotted=True)
+        self._content = ContentReader(self.options.size_limit, self._bare_refusal(), is_dotted=True)
 
     def _authenticate(self) -> None:
         self.is_authenticated = True
@@ -258,7 +187,7 @@ class SmtpServer:
         self._end_transaction()
 
     def _end_transaction(self) -> None:
-        self._accepted = 0
+        self.accepted = 0
         self.smtputf8 = False
         self._content = None
         self._chunk_error = None
@@ -275,26 +204,26 @@ class SmtpServer:
         """No line end yet: keep no more of a line than may be right."""
         if self._is_skipping:
             self._buffer, self._at = b"", 0
-        elif self.unread > self._options.command_limit + 2 and self.unread > self._line_limit(self.peek(5)) + 2:
+        elif self.unread > self.options.command_limit + 2 and self.unread > self._line_limit(self.peek(5)) + 2:
             self._is_skipping = True
             self._buffer, self._at = b"", 0
 
     def _line_limit(self, line: bytes) -> int:
         # RFC 4954 s4: AUTH lines may have 12288 octets.
         if self.state is State.SASL or line[:5].upper() == b"AUTH ":
-            return max(self._options.auth_line_limit, self._options.command_limit)
-        return self._options.command_limit
+            return max(self.options.auth_line_limit, self.options.command_limit)
+        return self.options.command_limit
 
     def _refused(self, verb: Verb, reply: Reply, line: bytes = b"") -> Event:
         self.answering = verb
         return Refusal(verb, reply, line[:_LOGGED_OCTETS].decode("utf-8", "replace"))
 
     def _bare_refusal(self) -> Reply | None:
-        return None if self.normalizes else self._options.bare_line_end
+        return None if self.normalizes else self.options.bare_line_end
 
     def _response(self, line: bytes) -> Event:
         self.answering = Verb.RESPONSE
-        if len(line) > self._options.auth_line_limit:
+        if len(line) > self.options.auth_line_limit:
             return Refusal(Verb.RESPONSE, replies.AUTH_RESPONSE_TOO_LONG)
         try:
             return AuthResponse(sasl.decode_response(line))
@@ -332,129 +261,9 @@ class SmtpServer:
             return self._refused(verb, refusal, line)
         self.answering = verb
         try:
-            return _PARSERS[verb](self, argument.strip())
+            return PARSERS[verb](self, argument.strip())
         except PermFail as error:
             return Refusal(verb, error.reply, line[:_LOGGED_OCTETS].decode("utf-8", "replace"))
-
-    # ── commands ──
-
-    def _hello(self, argument: str) -> Event:
-        assert self.answering is not None
-        verb = self.answering
-        if not argument or len(argument) > _MAXIMAL_HELLO:
-            raise PermFail(replies.HELLO_SYNTAX[verb.value])
-        if not argument.isascii():
-            argument = "".join(one if one.isascii() else "?" for one in argument)
-        self.hello = argument
-        self.is_extended = verb is not Verb.HELO
-        return Hello(verb, argument)
-
-    def _mail(self, argument: str) -> Event:
-        options = self._options
-        if not self.hello and (options.hello_required or options.is_lmtp):
-            raise PermFail(replies.NEED_HELLO)
-        match = _FROM.match(argument)
-        if match is None:
-            raise PermFail(replies.MAIL_SYNTAX)
-        try:
-            sender, rest = parse_path(argument[match.end() :], strict=options.strict_paths)
-        except BadPath:
-            raise PermFail(replies.BAD_SENDER) from None
-        parameters = NO_MAIL_PARAMETERS
-        if rest:
-            if rest[0] not in " \t":
-                raise PermFail(replies.BAD_SENDER)
-            parameters = parse_mail_parameters(rest, options.mail_parameters, replies.MAIL_SYNTAX)
-            # RFC 1870 s6.1: what is declared too large need not be sent.
-            if options.size_limit and parameters.size > options.size_limit:
-                raise PermFail(replies.SIZE_EXCEEDED)
-        if sender is not None and not parameters.smtputf8 and options.requires_smtputf8 and not sender.is_ascii:
-            raise PermFail(replies.NEED_SMTPUTF8)
-        self.smtputf8 = parameters.smtputf8
-        return Mail(sender, parameters)
-
-    def _rcpt(self, argument: str) -> Event:
-        options = self._options
-        match = _TO.match(argument)
-        if match is None:
-            raise PermFail(replies.RCPT_SYNTAX)
-        try:
-            recipient, rest = parse_path(argument[match.end() :], strict=options.strict_paths)
-        except BadPath:
-            raise PermFail(replies.BAD_RECIPIENT) from None
-        if recipient is None:
-            raise PermFail(replies.BAD_RECIPIENT)
-        parameters = NO_RCPT_PARAMETERS
-        if rest:
-            if rest[0] not in " \t":
-                raise PermFail(replies.BAD_RECIPIENT)
-            parameters = parse_rcpt_parameters(rest, options.rcpt_parameters, replies.RCPT_SYNTAX)
-        if not self.smtputf8 and options.requires_smtputf8 and not recipient.is_ascii:
-            raise PermFail(replies.NEED_SMTPUTF8)
-        if self._accepted >= options.recipient_limit:
-            # RFC 5321 s4.5.3.1.10: 452, so that the client sends the others in another transaction.
-            return Refusal(Verb.RCPT, replies.TOO_MANY_RECIPIENTS, str(recipient))
-        return Rcpt(recipient, parameters.notify, parameters.original)
-
-    def _data(self, argument: str) -> Event:
-        if argument:
-            raise PermFail(replies.DATA_SYNTAX)
-        return Data()
-
-    def _rset(self, argument: str) -> Event:
-        if argument:
-            raise PermFail(replies.RSET_SYNTAX)
-        return Reset()
-
-    def _noop(self, argument: str) -> Event:  # noqa: ARG002 - RFC 5321 s4.1.1.9: any argument is ignored
-        return Noop()
-
-    def _help(self, argument: str) -> Event:  # noqa: ARG002 - one text for every topic
-        return Help()
-
-    def _quit(self, argument: str) -> Event:  # noqa: ARG002 - whoever wants to go may go
-        return Quit()
-
-    def _vrfy(self, argument: str) -> Event:
-        if argument[-9:].upper() == " SMTPUTF8":
-            argument = argument[:-9].rstrip()
-        elif not argument.isascii():
-            raise PermFail(replies.NEED_SMTPUTF8)
-        if not argument:
-            raise PermFail(replies.VRFY_SYNTAX)
-        return Vrfy(argument)
-
-    def _etrn(self, argument: str) -> Event:
-        if not self._options.offers_etrn:
-            raise PermFail(replies.NOT_IMPLEMENTED)
-        if self._options.hello_required and not self.hello:
-            raise PermFail(replies.NEED_HELLO)
-        if not _ETRN.fullmatch(argument):
-            raise PermFail(replies.ETRN_SYNTAX)
-        return Etrn(argument)
-
-    def _starttls(self, argument: str) -> Event:
-        if argument:
-            raise PermFail(replies.STARTTLS_SYNTAX)
-        if self.is_secure:
-            raise PermFail(replies.TLS_ACTIVE)
-        return StartTls()
-
-    def _auth(self, argument: str) -> Event:
-        if not self.is_extended:
-            raise PermFail(replies.NO_AUTH)
-        if self.is_authenticated:
-            raise PermFail(replies.ALREADY_AUTHENTICATED)
-        words = argument.split()
-        if not 1 <= len(words) <= 2:
-            raise PermFail(replies.AUTH_SYNTAX)
-        response: bytes | None = None
-        if len(words) == 2:
-            try:
-                response = sasl.decode_initial(words[1])
-            except sasl.BadBase64:
-                raise PermFail(replies.AUTH_BAD_BASE64) from None
-        return Auth(words[0].upper(), response)
 
     # ── content ──
 
@@ -473,11 +282,11 @@ class SmtpServer:
         return EndOfContent(Verb.DATA, content.take(), content.size, content.refusal)
 
     def _piece(self, content: ContentReader) -> Event | None:
-        return ContentPiece(content.take()) if content.waiting > self._options.inline_limit else None
+        return ContentPiece(content.take()) if content.waiting > self.options.inline_limit else None
 
     def _bdat(self, argument: str, line: bytes) -> Event | None:
         """RFC 3030 s2: the octets come in any case; even where the command is refused they have to go by."""
-        options = self._options
+        options = self.options
         words = argument.split()
         if not options.offers_chunking:
             return self._refused(Verb.BDAT, replies.NO_CHUNKING, line)
@@ -506,7 +315,7 @@ class SmtpServer:
         if error is None:
             assert content is not None
             content.feed_chunk(data)
-            if content.waiting > self._options.inline_limit:
+            if content.waiting > self.options.inline_limit:
                 return ContentPiece(content.take())
         if self._chunk_left:
             return None
@@ -526,22 +335,6 @@ class SmtpServer:
         return Chunk(self._chunk_size)
 
 
-_PARSERS: Final[Mapping[Verb, Callable[[SmtpServer, str], Event]]] = {
-    Verb.HELO: SmtpServer._hello,
-    Verb.EHLO: SmtpServer._hello,
-    Verb.LHLO: SmtpServer._hello,
-    Verb.MAIL: SmtpServer._mail,
-    Verb.RCPT: SmtpServer._rcpt,
-    Verb.DATA: SmtpServer._data,
-    Verb.RSET: SmtpServer._rset,
-    Verb.NOOP: SmtpServer._noop,
-    Verb.VRFY: SmtpServer._vrfy,
-    Verb.ETRN: SmtpServer._etrn,
-    Verb.HELP: SmtpServer._help,
-    Verb.QUIT: SmtpServer._quit,
-    Verb.STARTTLS: SmtpServer._starttls,
-    Verb.AUTH: SmtpServer._auth,
-}
 _EFFECTS: Final[Mapping[Verb, Callable[[SmtpServer], None]]] = {
     # What an accepted verb changes besides the state.
     Verb.RCPT: SmtpServer._accept_recipient,

@@ -9,6 +9,7 @@ from posthouse.protocol.smtp.events import Auth, AuthResponse
 from posthouse.protocol.smtp.states import Verb
 from posthouse.runtime.schema import AuthChallenge, Authenticate, AuthFailure, AuthSuccess, CancelAuth, ContinueAuth
 from posthouse.services.smtpd.loglines import AuthRefused
+from posthouse.services.smtpd.questions import count
 
 if TYPE_CHECKING:
     from posthouse.services.smtpd.colleagues import Answer
@@ -38,7 +39,7 @@ def on_auth(session: "Session", event: Auth) -> None:
         _failed(session, BAD_MECHANISM)
         return
     limit = session.limits.auth_rate
-    session.count("auth", limit, "AUTH command", "too many AUTH commands", lambda: _start(session, event))
+    count(session, "auth", limit, ("AUTH command", "too many AUTH commands"), lambda: _start(session, event))
 
 
 def _note_user(session: "Session", response: bytes) -> None:

@@ -10,6 +10,7 @@ from posthouse.protocol.smtp.paths import BadPath, parse_path
 from posthouse.protocol.smtp.states import Verb
 from posthouse.runtime.schema import Done, Flush, Lookup, LookupResult
 from posthouse.services.smtpd.loglines import ProtocolError, SmtpdWarning
+from posthouse.services.smtpd.questions import count, decide
 from posthouse.services.smtpd.reception import assign_queue_id
 from posthouse.services.smtpd.transaction import Transaction
 
@@ -54,7 +55,7 @@ def on_hello(session: "Session", event: Hello) -> None:
         )
         session.answer(reply, wire)
 
-    session.decide(session.listening.policy.at_helo, decided)
+    decide(session, session.listening.policy.at_helo, decided)
 
 
 def _lacks_tls(session: "Session") -> bool:
@@ -70,7 +71,7 @@ def on_mail(session: "Session", event: Mail) -> None:
         return
     if session.limits.message_rate:
         limit = session.limits.message_rate
-        session.count("message", limit, "Message delivery request", "too much mail", lambda: _sender(session, event))
+        count(session, "message", limit, ("Message delivery request", "too much mail"), lambda: _sender(session, event))
     else:
         _sender(session, event)
 
@@ -95,15 +96,19 @@ def _sender(session: "Session", event: Mail) -> None:
         session.succeeded(Verb.MAIL)
         session.answer(replies.SENDER_OK)
 
-    session.decide(session.listening.policy.at_mail, decided)
+    decide(session, session.listening.policy.at_mail, decided)
 
 
 def on_rcpt(session: "Session", event: Rcpt) -> None:
     session.began(Verb.RCPT)
     if session.limits.recipient_rate:
         limit = session.limits.recipient_rate
-        session.count(
-            "recipient", limit, "Recipient address", "too many recipients", lambda: _recipient(session, event)
+        count(
+            session,
+            "recipient",
+            limit,
+            ("Recipient address", "too many recipients"),
+            lambda: _recipient(session, event),
         )
     else:
         _recipient(session, event)
@@ -133,7 +138,7 @@ def _recipient(session: "Session", event: Rcpt) -> None:
         session.succeeded(Verb.RCPT)
         session.answer(replies.RECIPIENT_OK)
 
-    session.decide(session.listening.policy.at_rcpt, decided)
+    decide(session, session.listening.policy.at_rcpt, decided)
 
 
 def on_reset(session: "Session", event: Reset) -> None:  # noqa: ARG001 - a Handler's signature
@@ -192,7 +197,7 @@ def on_vrfy(session: "Session", event: Vrfy) -> None:
             session.answer(Reply.of(252, "2.0.0", event.address))
         facts.recipient = None
 
-    session.decide(session.listening.policy.for_vrfy, decided)
+    decide(session, session.listening.policy.for_vrfy, decided)
 
 
 def on_etrn(session: "Session", event: Etrn) -> None:
@@ -229,7 +234,7 @@ def on_etrn(session: "Session", event: Etrn) -> None:
             session.answer(CANNOT_FLUSH)
         session.pump()
 
-    session.decide(session.listening.policy.at_etrn, decided)
+    decide(session, session.listening.policy.at_etrn, decided)
 
 
 def on_unknown(session: "Session", event: Unknown) -> None:

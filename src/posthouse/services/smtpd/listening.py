@@ -18,7 +18,7 @@ from posthouse.core.reply import Reply
 from posthouse.intake import Rules
 from posthouse.policy import Policy
 from posthouse.protocol.sasl_mechanisms import PLAINTEXT_MECHANISMS
-from posthouse.protocol.smtp.server import Options
+from posthouse.protocol.smtp.options import Options
 from posthouse.routing.resolution import origin_of
 from posthouse.runtime import tls
 from posthouse.runtime.process import Listener

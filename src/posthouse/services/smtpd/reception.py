@@ -12,6 +12,7 @@ from posthouse.protocol.smtp.states import Verb
 from posthouse.runtime.schema import Done, Outcomes, Submit, Transact
 from posthouse.services.smtpd.colleagues import Question
 from posthouse.services.smtpd.loglines import ClientOf
+from posthouse.services.smtpd.questions import decide
 from posthouse.services.smtpd.transaction import Stream, Transaction
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def on_data(session: "Session", event: Data) -> None:  # noqa: ARG001 - a Handle
         else:
             session.reject(refusal)
 
-    session.decide(session.listening.policy.at_data, decided)
+    decide(session, session.listening.policy.at_data, decided)
 
 
 def on_chunk(session: "Session", event: Chunk) -> None:
@@ -83,7 +84,7 @@ def on_end(session: "Session", event: EndOfContent) -> None:
             else:
                 _refused(session, event.verb, reply)
 
-        session.decide(session.listening.policy.at_end_of_data, decided)
+        decide(session, session.listening.policy.at_end_of_data, decided)
         return
     _hand_over(session, transaction, event)
 
@@ -245,7 +246,7 @@ def _submitted(session: "Session", transaction: Transaction, answer: "Answer", v
         _refused(session, verb, answer.reply if isinstance(answer, MailError) else LOCAL_ERROR)
         return
     session.succeeded(verb)
-    session.delivered()
+    session.tally.delivered()
     session.end_transaction()
     session.answer(Reply(250, "2.0.0", (f"Ok: queued as {transaction.queue_id}",)))
 
@@ -259,7 +260,7 @@ def _transacted(session: "Session", transaction: Transaction, answer: "Answer", 
     told = [_outcome_reply(transaction, one) for one in results]
     if any(reply.code < 400 for reply in told):
         session.succeeded(verb)
-        session.delivered()
+        session.tally.delivered()
     session.end_transaction()
     for reply in told[:-1]:
         session.also_answer(reply)

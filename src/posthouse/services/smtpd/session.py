@@ -13,40 +13,31 @@ from typing import TYPE_CHECKING, Any, Final
 
 from posthouse.core.logline import LogLine
 from posthouse.core.reply import LOCAL_ERROR, Reply
-from posthouse.policy import Facts, Unanswered
+from posthouse.policy import Facts
 from posthouse.protocol.smtp.events import Event
 from posthouse.protocol.smtp.replies import UNSYNCHRONIZED
 from posthouse.protocol.smtp.server import SmtpServer
 from posthouse.protocol.smtp.states import MUST_END_GROUP, State, Verb
 from posthouse.runtime.ipc import Peer
-from posthouse.runtime.schema import CountConnect, CountDisconnect, CountEvent, Counts, Request, Resolution, Resolve
+from posthouse.runtime.schema import CountDisconnect, Request
+from posthouse.services.smtpd.admission import arrive, greet
 from posthouse.services.smtpd.clients import Client
 from posthouse.services.smtpd.colleagues import Answer, Question
-from posthouse.services.smtpd.encryption import handshake_first, handshaken
+from posthouse.services.smtpd.encryption import handshaken
 from posthouse.services.smtpd.listening import Listening
-from posthouse.services.smtpd.loglines import Connected, Disconnected, Ended, Pipelined, Rejected, SmtpdWarning
+from posthouse.services.smtpd.loglines import Disconnected, Ended, Pipelined, Rejected, SmtpdWarning
+from posthouse.services.smtpd.tally import WORDS, Tally
 from posthouse.services.smtpd.transaction import Transaction
 
 if TYPE_CHECKING:
     from posthouse.services.smtpd.house import House
 
 Handler = Callable[["Session", Any], None]
-Check = Callable[[Facts], Reply | None]
 
 MAXIMAL_UNREAD: Final = 64 * 1024
 """Octets sent ahead of our replies, after which we read no more until we have caught up."""
 MAXIMAL_UNSENT: Final = 256 * 1024
 """Replies that the client does not take; above it nothing more is answered until it does."""
-_STATISTICS_ORDER: Final = (
-    "helo", "ehlo", "lhlo", "starttls", "auth", "mail", "rcpt", "data", "bdat", "rset", "noop", "vrfy", "etrn", "help",
-    "quit", "unknown",
-)  # fmt: skip
-_WORDS: Final[Mapping[Verb, tuple[str, str, bool]]] = {
-    verb: (verb.value.lower(), verb.value, verb in MUST_END_GROUP) for verb in Verb
-}
-"""As in the disconnect line, as in other lines, and whether a reply must be waited for."""
-_statistics_known: Final[dict[tuple[Any, ...], str]] = {}
-_MAXIMAL_STATISTICS: Final = 500
 NO_QUEUE_ID: Final = "NOQUEUE"
 NEVER: Final = float("inf")
 
@@ -55,11 +46,7 @@ class Session(asyncio.Protocol):
     """`handlers` maps event classes to what is done about them."""
 
     __slots__ = (
-        "_accepted",
-        "_commands",
-        "_counted",
         "_end_logged",
-        "_errors",
         "_has_ended_input",
         "_is_closing",
         "_is_denied",
@@ -68,9 +55,7 @@ class Session(asyncio.Protocol):
         "_is_reading",
         "_is_strict",
         "_is_writable",
-        "_junk",
         "_out",
-        "_peer",
         "_question",
         "_sock",
         "after",
@@ -85,11 +70,14 @@ class Session(asyncio.Protocol):
         "facts",
         "handlers",
         "house",
+        "is_counted",
         "limits",
         "listening",
         "mechanism",
         "overshoot",
+        "peer",
         "sasl_method",
+        "tally",
         "tls",
         "transaction",
         "transport",
@@ -106,7 +94,7 @@ class Session(asyncio.Protocol):
         self.transport: asyncio.Transport | None = None
         self._sock: socket.socket | None = None
         """Before TLS that comes first."""
-        self._peer: Sequence[Any] = ()
+        self.peer: Sequence[Any] = ()
         self._is_over = False
         self.client: Client | None = None
         self.facts = Facts("", "")
@@ -132,11 +120,8 @@ class Session(asyncio.Protocol):
         self._is_strict = listening.forbids_pipelining
         self._has_ended_input = False
         self._end_logged = False
-        self._counted = False
-        self._errors = 0
-        self._junk = 0
-        self._commands: dict[str, int] = {}
-        self._accepted: dict[str, int] = {}
+        self.is_counted = False
+        self.tally = Tally()
 
     # ── the connection ──
 
@@ -146,101 +131,40 @@ class Session(asyncio.Protocol):
             handshaken(self, transport)
             return
         self.house.entered(self)
-        self._peer = transport.get_extra_info("peername")
-        self._arrived()
+        self.peer = transport.get_extra_info("peername")
+        arrive(self)
 
     def accepted(self, sock: socket.socket) -> None:
         """For listeners where TLS comes first: there is no transport before the handshake."""
         self._sock = sock
         self.house.entered(self)
         with contextlib.suppress(OSError):
-            self._peer = sock.getpeername()
-        self._arrived()
+            self.peer = sock.getpeername()
+        arrive(self)
 
-    def _arrived(self) -> None:
-        if not self._peer:  # gone already
-            self.close()
-            return
-        address = str(self._peer[0]).partition("%")[0]
-        if address.startswith("::ffff:"):
-            address = address.removeprefix("::ffff:")
-        if self.house.is_full:
-            self._farewell(f"{self.listening.hostname} Error: too many connections")
-            return
-        client = self.house.clients_of(self.listening).known(address)
-        if client is not None:
-            self._identified(client)
-            return
-        self.deadline = NEVER
-        self.house.run(self._identify(address))
-
-    async def _identify(self, address: str) -> None:
-        client = await self.house.clients_of(self.listening).find(address)
-        if not self._is_over and not self._is_closing:
-            self._identified(client)
-
-    def _identified(self, client: Client) -> None:
-        self.client = client
-        facts = self.facts
-        facts.client_name = client.name
-        facts.client_address = client.address
-        facts.reverse_name = client.reverse_name
-        facts.is_in_mynetworks = client.is_in_mynetworks
-        facts.is_own_address = client.is_own_address
-        self.core.normalizes = client.normalizes
-        self.emit(Connected(self.shown))
-        limits = self.limits
-        if client.is_exempt or not (limits.connections or limits.connection_rate):
-            self._admitted()
-            return
-        self._counted = True
-        self.ask(self.colleagues.control, CountConnect(self.listening.name, client.address), self._counts_known)
-
-    def _counts_known(self, answer: Answer) -> None:
-        # Without an answer there is no limit: mail matters more than counting (as in Postfix).
-        if isinstance(answer, Counts):
-            limits, name = self.limits, self.listening.name
-            host = self.listening.hostname
-            if limits.connections and answer.connections > limits.connections:
-                words = f"Connection concurrency limit exceeded: {answer.connections} from {self.shown}"
-                self.emit(SmtpdWarning(f"{words} for service {name}"))
-                self._farewell(f"{host} Error: too many connections from {self.facts.client_address}", "4.7.0")
-                return
-            if limits.connection_rate and answer.rate > limits.connection_rate:
-                words = f"Connection rate limit exceeded: {answer.rate} from {self.shown}"
-                self.emit(SmtpdWarning(f"{words} for service {name}"))
-                self._farewell(f"{host} Error: too many connections from {self.facts.client_address}", "4.7.0")
-                return
-        self._admitted()
-
-    def _admitted(self) -> None:
-        if self._sock is not None:
-            sock, self._sock = self._sock, None
-            self.house.run(handshake_first(self, sock))
-        else:
-            self._begin()
-
-    def _begin(self) -> None:
-        self.decide(self.listening.policy.at_connect, self._greet)
-
-    def _greet(self, refusal: Reply | None) -> None:
-        if refusal is None:
-            self.answer(self.listening.greeting)
-        else:
-            self._is_denied = self._is_strict = True
-            self.reject(refusal)
-        self.pump()
-
-    def _farewell(self, words: str, status: str = "4.3.2") -> None:
+    def farewell(self, words: str, status: str) -> None:
         """The end, told at any moment."""
-        self._out.append(self.core.reply(Reply.of(421, status, words)))
+        self._out.append(self.core.reply(Reply.of(421, status, f"{self.listening.hostname} {words}")))
         self.close()
+
+    def take_socket(self) -> socket.socket | None:
+        """For a handshake that comes first."""
+        sock, self._sock = self._sock, None
+        return sock
+
+    def deny(self) -> None:
+        """Whatever the client says now is refused, but QUIT."""
+        self._is_denied = self._is_strict = True
+
+    @property
+    def is_alive(self) -> bool:
+        return not self._is_over and not self._is_closing
 
     @property
     def shown(self) -> str:
         assert self.client is not None
         if self.listening.shows_port:
-            return f"{self.client.shown}:{self._peer[1]}"
+            return f"{self.client.shown}:{self.peer[1]}"
         return self.client.shown
 
     def data_received(self, data: bytes) -> None:
@@ -282,8 +206,8 @@ class Session(asyncio.Protocol):
             return
         if not self._is_closing:
             self._log_end("lost connection")
-        self.emit(Disconnected(self.shown, self._statistics()))
-        if self._counted:
+        self.emit(Disconnected(self.shown, self.tally.text()))
+        if self.is_counted:
             self.colleagues.control.notify(CountDisconnect(self.listening.name, self.client.address))
 
     def pause_writing(self) -> None:
@@ -333,27 +257,20 @@ class Session(asyncio.Protocol):
 
     def began(self, verb: Verb) -> None:
         """A command was recognized: counted for the disconnect line, and its place in a pipeline is checked."""
-        name, self.after, ends_group = _WORDS[verb]
-        commands = self._commands
-        commands[name] = commands.get(name, 0) + 1
+        name, self.after, ends_group = WORDS[verb]
+        self.tally.began(name)
         if ends_group and self.core.unread:
             self._sent_ahead(verb)
 
     def succeeded(self, verb: Verb) -> None:
-        name = _WORDS[verb][0]
-        accepted = self._accepted
-        accepted[name] = accepted.get(name, 0) + 1
-
-    def delivered(self) -> None:
-        """A message was accepted: earlier errors are forgiven."""
-        self._errors = 0
-        self._junk = 0
+        self.tally.succeeded(WORDS[verb][0])
 
     def junk(self) -> None:
         """A command that moves no mail; too many of them are errors."""
-        self._junk += 1
-        if self._junk > self.limits.junk_commands:
-            self._errors += 1
+        tally = self.tally
+        tally.junk += 1
+        if tally.junk > self.limits.junk_commands:
+            tally.errors += 1
 
     def _sent_ahead(self, verb: Verb) -> None:
         facts = self.facts
@@ -367,13 +284,14 @@ class Session(asyncio.Protocol):
 
     def answer(self, reply: Reply, wire: bytes | None = None, *, is_error: bool = True) -> None:
         """The answer to the last event; `wire` the same as octets. Slow for a client that makes errors."""
+        tally = self.tally
         if reply.code >= 400 and is_error:
-            self._errors += 1
-        if self._errors >= self.limits.hard_errors and self.client is not None:
+            tally.errors += 1
+        if tally.errors >= self.limits.hard_errors and self.client is not None:
             self._log_end("too many errors")
-            self._farewell(f"{self.listening.hostname} Error: too many errors", "4.7.0")
+            self.farewell("Error: too many errors", "4.7.0")
             return
-        if self._errors >= self.limits.soft_errors and self.limits.error_sleep_s:
+        if tally.errors >= self.limits.soft_errors and self.limits.error_sleep_s:
             self._is_held = True
             self.deadline = NEVER
             self._flush()
@@ -507,7 +425,7 @@ class Session(asyncio.Protocol):
         self.core.tls_started()
         self._is_reading = True
         if self.core.state is State.CONNECTING:
-            self._begin()
+            greet(self)
         else:
             self.deadline = self.house.now() + self.limits.timeout_s
             self.pump()
@@ -519,49 +437,6 @@ class Session(asyncio.Protocol):
         self.connection_lost(None)
         if transport is not None:
             transport.abort()
-
-    def decide(self, check: Check, then: Callable[[Reply | None], None]) -> None:
-        """Evaluates restrictions, as often as it takes until all their questions are answered."""
-        try:
-            refusal = check(self.facts)
-        except Unanswered as unanswered:
-            request = unanswered.request
-
-            def answered(answer: Answer) -> None:
-                self.facts.answers[request] = answer
-                if isinstance(request, Resolve) and isinstance(answer, Resolution):
-                    self.colleagues.remember(request.recipient, answer)
-                    if request.recipient == self.facts.recipient:
-                        self.facts.resolution = answer
-                self.decide(check, then)
-                self.pump()
-
-            self.ask(self.colleagues.tables, request, answered)
-            return
-        if self.facts.answers:
-            self.facts.answers.clear()
-        then(refusal)
-
-    def count(self, event: str, limit: int, what: str, words: str, then: Callable[[], None]) -> None:
-        """One more of these events by this client; `then` unless that is too many per anvil_rate_time_unit."""
-        client = self.client
-        assert client is not None
-        if not limit or client.is_exempt:
-            then()
-            return
-
-        def counted(answer: Answer) -> None:
-            if isinstance(answer, Counts) and answer.rate > limit:
-                service = self.listening.name
-                self.emit(
-                    SmtpdWarning(f"{what} rate limit exceeded: {answer.rate} from {self.shown} for service {service}")
-                )
-                self.answer(Reply.of(450, "4.7.1", f"Error: {words} from {client.address}"))
-            else:
-                then()
-            self.pump()
-
-        self.ask(self.colleagues.control, CountEvent(self.listening.name, client.address, event), counted)
 
     # ── ends ──
 
@@ -589,7 +464,7 @@ class Session(asyncio.Protocol):
             self._expire_question()
         else:
             self._log_end("timeout")
-            self._farewell(f"{self.listening.hostname} Error: timeout exceeded", "4.4.2")
+            self.farewell("Error: timeout exceeded", "4.4.2")
 
     def _expire_question(self) -> None:
         if self._question is not None:
@@ -597,7 +472,7 @@ class Session(asyncio.Protocol):
             self._question = None
         self.emit(SmtpdWarning(f"no answer from another process in time, after {self.after} from {self.shown}"))
         if self.core.state is State.CONNECTING:
-            self._farewell(f"{self.listening.hostname} Error: local problem; try again later", "4.3.0")
+            self.farewell("Error: local problem; try again later", "4.3.0")
             return
         if self.core.is_receiving:
             self.end_transaction()
@@ -606,12 +481,12 @@ class Session(asyncio.Protocol):
 
     def dismiss(self) -> None:
         """The process stops. What is not answered yet was not accepted."""
-        if self._is_over or self._is_closing:
+        if not self.is_alive:
             return
         if self.client is None or self._sock is not None:
             self.close()
         else:
-            self._farewell(f"{self.listening.hostname} Service is being restarted")
+            self.farewell("Service is being restarted", "4.3.2")
 
     def _log_end(self, how: str) -> None:
         if self._end_logged or self.client is None:
@@ -621,28 +496,3 @@ class Session(asyncio.Protocol):
         if after == "DATA" and self.core.state is State.DATA:
             after = f"DATA ({self.content_octets} bytes)"
         self.emit(Ended(how, after, self.shown))
-
-    def _statistics(self) -> str:
-        commands, accepted = self._commands, self._accepted
-        # Most sessions are alike.
-        key = (*commands.items(), None, *accepted.items())
-        found = _statistics_known.get(key)
-        if found is None:
-            if len(_statistics_known) >= _MAXIMAL_STATISTICS:
-                _statistics_known.clear()
-            found = _statistics_known[key] = self._format_statistics()
-        return found
-
-    def _format_statistics(self) -> str:
-        words: list[str] = []
-        good = bad = 0
-        for name in _STATISTICS_ORDER:
-            count = self._commands.get(name)
-            if not count:
-                continue
-            accepted = min(self._accepted.get(name, 0), count)
-            good += accepted
-            bad += count - accepted
-            words.append(f" {name}={count}" if accepted == count else f" {name}={accepted}/{count}")
-        words.append(f" commands={good}" if not bad else f" commands={good}/{good + bad}")
-        return "".join(words)
