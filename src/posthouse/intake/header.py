@@ -23,9 +23,11 @@ HEADER_TOO_LARGE: Final = Reply.of(552, "5.3.4", "Error: message header too larg
 FORBIDDEN_CHARACTER: Final = Reply.of(550, "5.6.0", "Error: message contains a disallowed character")
 
 # RFC 5322 s2.2: field-name = 1*(%d33-57 / %d59-126); s4.5 (obsolete) allows white space before the colon. Lines of
-# white space only are taken for continuations, as every reader does. Possessive: nothing is ever tried twice.
-_SECTION: Final = re.compile(rb"(?:[!-9;-~]++[ \t]*+:.*+\n(?:[ \t].*+\n)*+)*+")
-_FIELD: Final = re.compile(rb"([!-9;-~]++)[ \t]*+:.*+\n(?:[ \t].*+\n)*+")
+# white space only are taken for continuations, as every reader does. What may follow each part begins differently from
+# the part itself, so nothing is tried twice. (Possessive groups would say so, but Python 3.11.2, which is Debian 12's,
+# matches them wrongly.)
+_SECTION: Final = re.compile(rb"(?:[!-9;-~]+[ \t]*:.*\n(?:[ \t].*\n)*)*")
+_FIELD: Final = re.compile(rb"([!-9;-~]+)[ \t]*:.*\n(?:[ \t].*\n)*")
 _FOLD: Final = re.compile(rb"\r\n(?=[ \t])")
 _MAXIMAL_LOGGED_ID: Final = 255
 
