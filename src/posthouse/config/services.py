@@ -14,7 +14,6 @@ PROVIDED: Final[dict[str, str]] = {
     "nqmgr": "queue",
     "bounce": "queue",
     "flush": "queue",
-    "verify": "queue",
     "showq": "queue",
     "error": "queue",
     "discard": "queue",
@@ -39,6 +38,7 @@ NOT_SUPPORTED: Final[dict[str, str]] = {
     "dnsblog": "it belongs to postscreen",
     "tlsproxy": "it belongs to postscreen",
     "qmqpd": "nothing listens there",
+    "verify": "no address is probed yet; the restrictions that need it are named where they are used",
 }
 
 TRANSPORT_COMMANDS: Final = frozenset({"smtp", "lmtp", "local", "virtual", "pipe", "error", "discard"})

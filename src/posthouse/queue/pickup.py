@@ -148,11 +148,16 @@ class Pickup:
             return more and bool(found), False
         replies = await asyncio.gather(*(self._submit(file) for file in good))
         taken = [file for file, reply in zip(good, replies, strict=True) if reply is None]
-        refused = [file for file, reply in zip(good, replies, strict=True) if reply is not None and reply.code >= 500]
+        refusals = {
+            file.name: (file, reply)
+            for file, reply in zip(good, replies, strict=True)
+            if reply is not None and reply.code >= 500
+        }
+        refused = [file for file, _ in refusals.values()]
         again = len(taken) + len(refused) < len(good)
         reach(CrashPoint.MAILDROP_JOURNALLED)
-        for file in refused:
-            self._emit(Message(Level.WARNING, "pickup", f"warning: maildrop file {file.name} is refused: set aside"))
+        for name, (_, reply) in refusals.items():
+            self._emit(Message(Level.WARNING, "pickup", f"warning: maildrop file {name} is set aside: {reply}"))
         self._unremoved.update((file.source, file) for file in taken)
         return more, not await self._remove_taken(refused) or again
 

@@ -40,7 +40,7 @@ from posthouse.config.parameters import queue as parameters
 from posthouse.core.address import Address
 from posthouse.core.logline import Level, Message
 from posthouse.intake.date import format_date
-from posthouse.intake.header import prepare
+from posthouse.intake.header import check_octets, prepare
 from posthouse.intake.received import received_from_user
 from posthouse.intake.rules import Rules
 from posthouse.queue.administration import Administration
@@ -373,7 +373,7 @@ class QueueProcess(ProcessMain):
         received = received_from_user(rules, uid=submitted.uid, queue_id=submitted.queue_id, at_s=submitted.at_s)
         prepared = prepare(
             rules,
-            submitted.content,
+            check_octets(rules, submitted.content),
             received=received,
             queue_id=submitted.queue_id,
             at_s=submitted.at_s,

@@ -66,7 +66,6 @@ PROCESSES: Final = (
             "defer",
             "trace",
             "flush",
-            "verify",
             "showq",
             "error",
             "retry",

@@ -121,3 +121,13 @@ async def test_a_large_file_gets_a_file_of_its_own(tmp_path: Path) -> None:
         await rig.until(lambda: any("removed" in line for line in rig.log))
         assert box.contents[0].endswith(body.replace(b"\n", b"\r\n"))
         assert box.jobs[0].content == b""
+
+
+@asynchronous
+async def test_a_forbidden_octet_is_refused_as_it_is_by_smtp(tmp_path: Path) -> None:
+    async with running(tmp_path) as rig:
+        box = await rig.agent("mailbox")
+        content = b"Subject: x\n\na\0b\n"
+        leave(str(tmp_path / "spool/maildrop"), format_drop(Drop("joe", ["alice@example.test"], content=content)))
+        await rig.until(lambda: any("disallowed character" in line for line in rig.log))
+        assert not any(b"a\0b" in one for one in box.contents)
