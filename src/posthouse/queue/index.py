@@ -191,10 +191,6 @@ class Index:
             self._db.execute("UPDATE message SET due = ? WHERE queue = ? AND loaded = 0", (due, DEFERRED))
         return self._db.changes()
 
-    def next_due(self) -> float | None:
-        value = self._one("SELECT min(due) FROM message WHERE loaded = 0 AND queue = ?", (DEFERRED,))
-        return None if value is None else float(value)
-
     # ── moving content ──
 
     def in_segment(self, key: SegmentKey, limit: int) -> list[Message]:

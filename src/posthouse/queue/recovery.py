@@ -12,8 +12,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-import apsw
-
 from posthouse.core.logline import Level
 from posthouse.queue.fold import QueueState
 from posthouse.queue.index import Index, open_index
@@ -247,7 +245,3 @@ def _find_garbage(spool: Spool, recovered: Recovered, numbers: list[int]) -> Non
     )
     wanted = recovered.index.large_files() | state.large
     garbage.extend(f"{spool.large}/{name}" for name in os.listdir(spool.large) if name not in wanted)
-
-
-def is_index_error(error: BaseException) -> bool:
-    return isinstance(error, apsw.Error)

@@ -117,11 +117,6 @@ class CommandReader:
         """Octets received and not yet made into an event."""
         return len(self._buffer)
 
-    @property
-    def in_command(self) -> bool:
-        """A command has begun and is not complete."""
-        return bool(self._parts) or self._refusal is not None or bool(self._buffer)
-
     def receive_data(self, data: bytes) -> None:
         self._buffer += data
 

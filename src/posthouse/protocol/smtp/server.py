@@ -102,11 +102,6 @@ class SmtpServer(Conversation):
         """A complete message is to be answered."""
         return self.answering is Verb.CONTENT
 
-    @property
-    def is_idle(self) -> bool:
-        """Between transactions, at a command's boundary."""
-        return self.answering is None and self.state in (State.CONNECTED, State.GREETED) and not self.unread
-
     def tls_started(self) -> None:
         self.is_secure = True
 

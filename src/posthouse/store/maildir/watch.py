@@ -50,10 +50,6 @@ class Watcher:
         if self._descriptor >= 0 and loop is not None:
             loop.add_reader(self._descriptor, self.drain)
 
-    @property
-    def works(self) -> bool:
-        return bool(self._descriptor >= 0)
-
     def add(self, directory: str, prefix: str, wake: Callable[[], None]) -> tuple[int, Watch] | None:
         """None if it cannot be watched."""
         if self._descriptor < 0:
