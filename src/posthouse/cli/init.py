@@ -31,7 +31,8 @@ from typing import Final
 
 from posthouse.cli.layout import make_places, unreadable_code
 from posthouse.config.loading import load
-from posthouse.runtime.certificates import CertificateFiles, make
+from posthouse.runtime.certificate_files import CertificateFiles
+from posthouse.runtime.certificates import make
 from posthouse.runtime.privileges import USER_PARAMETERS, Identity, NoSuchSystemUser, identities
 from posthouse.services.table import PROCESSES
 

@@ -22,7 +22,7 @@ import msgspec
 
 from posthouse.config import editing, mastercf
 from posthouse.config.configuration import MasterEntry, Problem
-from posthouse.runtime.certificates import CertificateFiles, make
+from posthouse.runtime.certificate_files import CertificateFiles, make_in_child
 from posthouse.runtime.sockets import DIRECTORY_MODE, MAX_PATH_OCTETS
 
 _LONGEST_SOCKET_NAME: Final = len("/mailbox.255/directory.mailbox")
@@ -196,9 +196,13 @@ class SandboxDirectory:
 
     # ── configuration ──
 
+    def _make_certificate(self) -> None:
+        names = (f"mail.{self.state.domain}", self.state.domain, "localhost", LOOPBACK)
+        if not self.tls.exist() and not make_in_child(self.path / "tls", names):
+            raise SandboxError(f"cannot make a certificate in {self.path / 'tls'}")
+
     def write_configuration(self, overrides: Mapping[str, str]) -> None:
-        if not self.tls.exist():
-            make(self.path / "tls", (f"mail.{self.state.domain}", self.state.domain, "localhost", LOOPBACK))
+        self._make_certificate()
         main = self.etc / "main.cf"
         if not main.exists():
             main.write_text("# Made by posthouse sandbox. Changes stay; --set writes here, too.\n")
@@ -220,8 +224,7 @@ class SandboxDirectory:
         if not (source / "main.cf").is_file():
             raise SandboxError(f"there is no main.cf in {source}")
         shutil.copytree(source, self.etc, dirs_exist_ok=True)
-        if not self.tls.exist():
-            make(self.path / "tls", (f"mail.{self.state.domain}", self.state.domain, "localhost", LOOPBACK))
+        self._make_certificate()
         own = {**self._own_parameters(), "mail_spool_directory": f"{self.path}/mail"}
         own["virtual_mailbox_base"] = f"{self.path}/vmail"
         self._set_main({**own, **overrides})

@@ -5,6 +5,7 @@ empty documentation and defaults that do not parse. Code reads a value with `set
 Values are text until `Settings` expands and parses them, so that every layer (file, -o override, --set) is text too.
 """
 
+import contextlib
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -249,6 +250,13 @@ class Settings:
         if name in self.registry.known:
             return self.registry.known[name].default
         return None
+
+    def parse_everything(self) -> None:
+        """In the process that others are forked from, so that they share the values and need not parse them once each.
+        A value that cannot be parsed is left to whoever asks for it."""
+        for param in self.registry.params.values():
+            with contextlib.suppress(BadValue):
+                self[param]
 
     def overlay(self, values: Mapping[str, str]) -> "Settings":
         return Settings(self.registry, {**self.values, **values}, self.extra_defaults)

@@ -8,7 +8,6 @@ import datetime
 import ipaddress
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -17,22 +16,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from posthouse.runtime.certificate_files import CertificateFiles
+
 _YEARS: Final = 10
 _DAY: Final = datetime.timedelta(days=1)
-
-
-@dataclass(frozen=True, slots=True)
-class CertificateFiles:
-    authority: Path
-    certificate: Path
-    key: Path
-
-    @classmethod
-    def within(cls, directory: Path) -> "CertificateFiles":
-        return cls(directory / "ca.pem", directory / "cert.pem", directory / "key.pem")
-
-    def exist(self) -> bool:
-        return all(one.exists() for one in (self.authority, self.certificate, self.key))
 
 
 def make(directory: Path, names: Iterable[str], *, now: datetime.datetime | None = None) -> CertificateFiles:

@@ -83,7 +83,7 @@ def _union(types: Iterable[type[Record]]) -> Any:  # a runtime-built Union has n
 
 
 class Codec:
-    """The decoders for one side of an endpoint; built once per process and endpoint."""
+    """The decoders for one side of an endpoint; built once, before the processes are forked that use them."""
 
     def __init__(self, incoming: tuple[type[Record], ...], outgoing: tuple[type[Record], ...]) -> None:
         self.incoming = msgspec.msgpack.Decoder(_union(incoming)) if incoming else None
@@ -92,12 +92,21 @@ class Codec:
         self.outgoing = frozenset(outgoing)
 
     @classmethod
+    @functools.cache
     def for_server(cls, endpoint: Endpoint) -> "Codec":
         return cls(endpoint.accepts, endpoint.issues)
 
     @classmethod
+    @functools.cache
     def for_client(cls, endpoint: Endpoint) -> "Codec":
         return cls(endpoint.issues, endpoint.accepts)
+
+
+def prepare_codecs(endpoints: Iterable[Endpoint]) -> None:
+    """Before the processes are forked that will speak there."""
+    for endpoint in endpoints:
+        Codec.for_server(endpoint)
+        Codec.for_client(endpoint)
 
 
 _encoder: Final = msgspec.msgpack.Encoder()

@@ -17,7 +17,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -25,6 +25,7 @@ import setproctitle
 
 from posthouse import __version__
 from posthouse.config.configuration import Configuration
+from posthouse.config.parameter import Settings
 from posthouse.config.parameters.master import (
     PER_CORE_PROCESS_LIMIT,
     PROCESS_DRAIN_LIMIT,
@@ -36,7 +37,7 @@ from posthouse.config.parameters.master import (
 )
 from posthouse.core.logline import Level, LogLine, Message
 from posthouse.runtime import child as child_process
-from posthouse.runtime import listeners, log_files, ready, sockets
+from posthouse.runtime import listeners, log_files, memory, ready, sockets
 from posthouse.runtime.clock import SystemClock
 from posthouse.runtime.control_channel import (
     ChannelClosed,
@@ -52,6 +53,7 @@ from posthouse.runtime.control_channel import (
     Restart,
     Stop,
 )
+from posthouse.runtime.ipc import prepare_codecs
 from posthouse.runtime.log_shipping import LogPipe
 from posthouse.runtime.logging import LogBuffer, internal_error
 from posthouse.runtime.pid_file import PidFile
@@ -161,6 +163,9 @@ class Master:
         }
         self._slots = [Slot(spec, worker) for spec in self._specs for worker in range(self._workers[spec.name])]
         self._open_listeners(self._configuration)
+        prepare_codecs(link.endpoint for spec in self._specs for link in spec.links)
+        for settings in self._all_settings():
+            settings.parse_everything()
         owners = {
             spec.name: one.owner if (one := self._installation.identities.get(spec.name)) else None
             for spec in self._specs
@@ -176,7 +181,15 @@ class Master:
         # What exists now is shared by all children and never collected: their garbage collectors do not touch (and
         # so do not copy) these pages.
         gc.collect()
+        memory.fill_holes()
         gc.freeze()
+        memory.forget_library_pages()
+
+    def _all_settings(self) -> Iterator[Settings]:
+        yield self._configuration.main
+        yield self._configuration.dovecot
+        for one, _ in self._listeners.values():
+            yield one.settings
 
     def _release(self) -> None:
         for pid in list(self._children):  # only after an exception of our own

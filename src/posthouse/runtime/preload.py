@@ -7,7 +7,10 @@ inside the jail with this list.
 
 import importlib
 import pkgutil
+import ssl
 from typing import Final
+
+from posthouse.runtime import tls
 
 _DNS_RECORD_PACKAGES: Final = ("dns.rdtypes.ANY", "dns.rdtypes.IN")
 _NEEDED_DNS_TYPES: Final = frozenset(
@@ -43,6 +46,16 @@ def preload() -> None:
         # The search function is asked once and remembers; a name asked for later is already in its cache.
     for name in _dns_types():
         importlib.import_module(name)
+    _prepare_openssl()
+
+
+def _prepare_openssl() -> None:
+    """OpenSSL fetches its algorithms when the first context is made, 2 MB in every process that speaks TLS. Here no key
+    is at hand; its random numbers start anew in each child."""
+    for protocol in (ssl.PROTOCOL_TLS_SERVER, ssl.PROTOCOL_TLS_CLIENT):
+        context = ssl.SSLContext(protocol)
+        context.set_ciphers(tls.CIPHERS)
+        context.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), protocol == ssl.PROTOCOL_TLS_SERVER, None)
 
 
 def _all_codecs() -> list[str]:

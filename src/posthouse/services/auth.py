@@ -51,6 +51,7 @@ from posthouse.core.logline import Level, Message
 from posthouse.core.reply import LOCAL_ERROR
 from posthouse.protocol.sasl_mechanisms import SERVER_MECHANISMS, Challenge, Credentials, SaslError
 from posthouse.runtime.ipc import Connection, Responder, SchemaError, Server
+from posthouse.runtime.memory import give_back_blocks_above
 from posthouse.runtime.process import Context, ProcessMain
 from posthouse.runtime.schema import (
     AUTH_DIRECTORY,
@@ -77,6 +78,8 @@ are ours to refuse on open connections; smtpd has smtpd_tls_auth_only for that."
 SWEEP_S: Final = 10.0
 """Between two looks at exchanges that nobody continues and at a database file that was replaced."""
 PASSDB: Final = "directory"
+_LARGE_BLOCK: Final = 1 << 20
+"""Octets; only the memory of a hash that is computed is larger here."""
 
 
 class AuthProcess(ProcessMain):
@@ -89,6 +92,7 @@ class AuthProcess(ProcessMain):
         self._put_off = 0
 
     def before_jail(self) -> None:
+        give_back_blocks_above(_LARGE_BLOCK)
         if os.geteuid() == 0:
             # Names of users cannot be looked up inside the jail.
             with contextlib.suppress(KeyError):

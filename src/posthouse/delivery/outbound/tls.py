@@ -98,11 +98,13 @@ def minimal_version(words: tuple[str, ...]) -> str:
 
 
 class TlsContexts:
-    """Made before the jail closes: certificates and keys cannot be read afterwards."""
+    """A context that reads files an administrator named is made before the jail closes: certificates and keys cannot be
+    read afterwards, and what is wrong with them is said at the start. Without such files it is made when a destination
+    first asks for it: the system's authorities, which stay readable, take 2 MB of memory that few need."""
 
     def __init__(self, settings: Settings, *, lmtp: bool) -> None:
         """Raises TlsError or BadValue."""
-        common: dict[str, Any] = {
+        self._files: dict[str, str] = {
             "ca_file": settings[own.TLS_CAFILE.of(lmtp)],
             "ca_path": settings[own.TLS_CAPATH.of(lmtp)],
             "certificate": settings[own.TLS_CERT_FILE.of(lmtp)],
@@ -110,17 +112,29 @@ class TlsContexts:
         }
         mandatory = minimal_version(settings[own.TLS_MANDATORY_PROTOCOLS.of(lmtp)])
         lenient = minimal_version(settings[own.TLS_PROTOCOLS.of(lmtp)])
-        with warnings.catch_warnings():
-            # Python calls TLS 1.0 and 1.1 deprecated, rightly; whether they are used is the administrator's word.
-            warnings.simplefilter("ignore", DeprecationWarning)
-            self._opportunistic = client_context(Verification.NONE, minimum=lenient, **common)
-            self._encrypting = client_context(Verification.NONE, minimum=mandatory, **common)
-            self._verifying = client_context(Verification.CHAIN, minimum=mandatory, **common)
+        self._kinds = {
+            False: (Verification.NONE, mandatory),
+            True: (Verification.CHAIN, mandatory),
+            None: (Verification.NONE, lenient),
+        }
+        """By whether the policy verifies; None: TLS is not even required."""
+        self._made: dict[bool | None, ssl.SSLContext] = {}
+        if any(self._files.values()):
+            for kind in self._kinds:
+                self._context(kind)
 
     def of(self, policy: TlsPolicy) -> ssl.SSLContext:
-        if policy.verified:
-            return self._verifying
-        return self._encrypting if policy.required else self._opportunistic
+        return self._context(policy.verified if policy.required else None)
+
+    def _context(self, kind: bool | None) -> ssl.SSLContext:
+        made = self._made.get(kind)
+        if made is None:
+            verification, minimum = self._kinds[kind]
+            with warnings.catch_warnings():
+                # Python calls TLS 1.0 and 1.1 deprecated, rightly; whether they are used is the administrator's word.
+                warnings.simplefilter("ignore", DeprecationWarning)
+                made = self._made[kind] = client_context(verification, minimum=minimum, **self._files)
+        return made
 
 
 def expected_names(policy: TlsPolicy, destination: Destination, host_name: str) -> list[str]:

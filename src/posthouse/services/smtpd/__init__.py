@@ -41,7 +41,7 @@ from posthouse.runtime.process import Context, Listener, ProcessMain
 from posthouse.services.smtpd.accepting import Acceptor
 from posthouse.services.smtpd.colleagues import Colleagues
 from posthouse.services.smtpd.house import House
-from posthouse.services.smtpd.listening import Listening
+from posthouse.services.smtpd.listening import Listening, TlsContexts
 from posthouse.services.smtpd.session import Session
 
 BACKLOG: Final = 4096
@@ -60,8 +60,9 @@ class SmtpdProcess(ProcessMain):
         """Certificates, keys, lists in files, the resolver's files."""
         settings = self.context.settings
         self._dns = DnsConfig.read(settings)
+        contexts = TlsContexts()
         for listener in self.context.listeners:
-            listening = Listening(listener, self.context.emit, settings[SYSLOG_NAME])
+            listening = Listening(listener, self.context.emit, settings[SYSLOG_NAME], contexts)
             listening.set_mechanisms(self.context.configuration.dovecot)
             self._listenings.append((listener, listening))
 

@@ -74,10 +74,27 @@ class Limits:
         )
 
 
+class TlsContexts:
+    """One context for all listeners with the same certificates and versions."""
+
+    def __init__(self) -> None:
+        self._made: dict[tuple[tuple[tuple[str, str], ...], str], ssl.SSLContext] = {}
+
+    def of(self, pairs: tuple[tuple[str, str], ...], minimum: str) -> ssl.SSLContext:
+        """`pairs` are files of certificates and keys, at least one. Raises TlsError."""
+        made = self._made.get((pairs, minimum))
+        if made is None:
+            made = tls.server_context(pairs[0][0], pairs[0][1], minimum=minimum)
+            for certificate, key in pairs[1:]:
+                tls.add_certificate(made, certificate, key)
+            self._made[pairs, minimum] = made
+        return made
+
+
 class Listening:
     """`emit` writes lines under the listener's own name (-o syslog_name=postfix/submission)."""
 
-    def __init__(self, listener: Listener, emit: Emit, syslog_name: str) -> None:
+    def __init__(self, listener: Listener, emit: Emit, syslog_name: str, contexts: "TlsContexts") -> None:
         settings = listener.settings
         self.is_lmtp = listener.service == "lmtpd"
         if self.is_lmtp:
@@ -114,7 +131,7 @@ class Listening:
         self.requires_tls = level == "encrypt" and not self.implicit_tls
         self.wants_tls = level != "none" or self.implicit_tls
         self.offers_tls = level != "none" and "starttls" not in self._discarded
-        self.tls = self._tls_context() if self.wants_tls else None
+        self.tls = self._tls_context(contexts) if self.wants_tls else None
         # AUTH
         self.offers_auth = settings[own.SMTPD_SASL_AUTH_ENABLE] and "auth" not in self._discarded
         self.auth_needs_tls = settings[own.SMTPD_TLS_AUTH_ONLY]
@@ -246,7 +263,7 @@ class Listening:
             settings[own.SMTPD_PEERNAME_LOOKUP],
         )
 
-    def _tls_context(self) -> ssl.SSLContext | None:
+    def _tls_context(self, contexts: "TlsContexts") -> ssl.SSLContext | None:
         settings = self.settings
         requires = self.requires_tls or self.implicit_tls
         minimum = settings[own.SMTPD_TLS_MANDATORY_PROTOCOLS if requires else own.SMTPD_TLS_PROTOCOLS]
@@ -263,13 +280,10 @@ class Listening:
             self.emit(SmtpdWarning("No server certs available. TLS won't be enabled"))
             return None
         try:
-            context = tls.server_context(pairs[0][0], pairs[0][1], minimum=minimum)
-            for certificate, key in pairs[1:]:
-                tls.add_certificate(context, certificate, key)
+            return contexts.of(tuple(pairs), minimum)
         except tls.TlsError as error:
             self.emit(SmtpdWarning(f"{error}; TLS won't be enabled"))
             return None
-        return context
 
 
 def _emitter(emit: Emit, ours: str, base: str, program: str) -> Emit:
