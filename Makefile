@@ -6,8 +6,11 @@ BIN := $(VENV)/bin
 # Two workers: the suites start whole mail systems, and two cores is what CI has.
 PYTEST_WORKERS ?= 2
 TEST_PATHS ?= tests
+CODE := src tests bench fuzz
+# Of fuzzing, in total.
+MINUTES ?= 10
 
-.PHONY: help install run test check format lint types contracts docs bench clean test-tools
+.PHONY: help install run test check format lint types contracts docs bench fuzz clean test-tools
 
 help:
 	@echo "make run      the whole system on loopback ports, with a demo domain and two accounts"
@@ -15,6 +18,7 @@ help:
 	@echo "make check    format, lint, types, contracts, tests"
 	@echo "make install  only the virtual environment, with every command in $(BIN)"
 	@echo "make docs     the generated pages;  make bench  beside Debian's Postfix"
+	@echo "make fuzz     every parser with coverage-guided fuzzing (MINUTES=10 in total)"
 
 install: $(VENV)/.installed
 
@@ -27,6 +31,10 @@ $(VENV)/.installed: pyproject.toml scripts/make-venv
 
 $(VENV)/.test-tools: $(VENV)/.installed
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test]'
+	@touch $@
+
+$(VENV)/.fuzz-tools: $(VENV)/.test-tools
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[fuzz]'
 	@touch $@
 
 test-tools: $(VENV)/.test-tools
@@ -42,10 +50,10 @@ check: test-tools format lint types contracts
 	$(BIN)/pytest -n $(PYTEST_WORKERS) --dist loadfile $(TEST_PATHS)
 
 format: $(VENV)/.test-tools
-	$(BIN)/ruff format --check src tests bench
+	$(BIN)/ruff format --check $(CODE)
 
 lint: $(VENV)/.test-tools
-	$(BIN)/ruff check src tests bench
+	$(BIN)/ruff check $(CODE)
 
 types: $(VENV)/.test-tools
 	$(BIN)/mypy
@@ -59,5 +67,8 @@ docs: install
 bench: test-tools
 	$(BIN)/python -m bench $(BENCH_OPTIONS)
 
+fuzz: $(VENV)/.fuzz-tools
+	@$(BIN)/python -m fuzz --minutes $(MINUTES) $(FUZZ_OPTIONS)
+
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .fuzz build

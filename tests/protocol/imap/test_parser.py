@@ -183,3 +183,16 @@ def test_any_arguments_are_understood_or_bad(octets: bytes) -> None:
             parse(command.arguments())
         except (BadArguments, BadCharset):
             pass
+
+
+@given(st.integers(1, 700))
+def test_a_line_that_is_no_command_announces_no_literal_even_if_it_is_too_long(cut: int) -> None:
+    octets = b"x" * 600 + b"{4+}\r\na NOOP\r\n"
+    reader = CommandReader(ReaderLimits(line=500))
+    reader.expect_line()
+    events: list[Event] = []
+    for at in range(0, len(octets), cut):
+        reader.receive_data(octets[at : at + cut])
+        while (event := reader.next_event()) is not None:
+            events.append(event)
+    assert events == [Refused(b"*", "", "Too long line."), Command(b"a", "NOOP", (b"a NOOP",), 6)]

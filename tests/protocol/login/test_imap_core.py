@@ -279,3 +279,9 @@ def test_anything_is_survived(pieces: list[bytes], is_secured: bool, data: st.Da
                     assert event.data.endswith(b"\r\n")
         assert one.tag.isascii()
         assert "\r" not in one.tag
+
+
+def test_only_the_first_octets_say_that_it_is_a_browser() -> None:
+    one = core()
+    assert events(one, b"nonsense\r\n") == [Send(b"nonsense BAD Error in IMAP command received by server.\r\n")]
+    assert events(one, b"GET / HTTP/1.1\r\n") == [Send(b"GET BAD Error in IMAP command received by server.\r\n")]

@@ -123,3 +123,25 @@ def test_any_octets_have_a_structure_that_reads_back(pieces: list[bytes]) -> Non
     for part in scan(content).walk():
         assert 0 <= part.header_start <= part.body_start <= part.body_end <= len(content)
         assert part.body_lines == content.count(b"\n", part.body_start, part.body_end)
+
+
+def test_a_line_in_an_embedded_header_is_no_delimiter_of_the_parts_it_announces() -> None:
+    content = (
+        b"Content-Type: multipart/mixed; boundary=o\r\n\r\n--o\r\nContent-Type: message/rfc822\r\n\r\n"
+        b"Content-Type: multipart/mixed; boundary=i\r\n--i\r\nSubject: still header\r\n\r\n"
+        b"--i\r\n\r\none\r\n--i--\r\n--o--\r\n"
+    )
+    embedded = scan(content).find((1,))
+    assert embedded is not None
+    inner = embedded.children[0]
+    assert content[inner.header_start : inner.body_start].endswith(b"--i\r\nSubject: still header\r\n\r\n")
+    assert [content[part.body_start : part.body_end] for part in inner.children] == [b"one"]
+
+
+def test_an_embedded_message_contains_all_of_its_header() -> None:
+    content = b"Content-Type: multipart/digest; boundary=o\r\n\r\n--o\r\n\r\nSubject: no empty line\r\n--o--\r\n"
+    embedded = scan(content).find((1,))
+    assert embedded is not None
+    inner = embedded.children[0]
+    assert embedded.body_start <= inner.header_start <= inner.body_end <= embedded.body_end
+    assert body(content, 1) == b"Subject: no empty line\r\n"

@@ -314,3 +314,10 @@ def test_refusals_keep_the_line_for_the_log() -> None:
     event = talk.events[-1]
     assert isinstance(event, Refusal)
     assert event.line == "MAIL TO:<x>"
+
+
+@pytest.mark.parametrize("end", [b"\r\n", b"\n"])
+def test_a_line_that_is_too_long_is_called_so_however_it_comes_in(end: bytes) -> None:
+    line = b"NOOP " + b"x" * 600 + end
+    whole, pieces = Talk(Options(command_limit=512)), Talk(Options(command_limit=512))
+    assert whole.send(line) == pieces.slowly(line) == b"500 5.5.2 Error: line too long\r\n"

@@ -81,6 +81,7 @@ class ImapLogin:
         self._commands = 0
         self._octets = 0
         """Received since the last event: a line or literal that never ends."""
+        self._has_begun = False
 
     def _new_reader(self) -> CommandReader:
         return CommandReader(
@@ -100,8 +101,9 @@ class ImapLogin:
         return b"* OK [CAPABILITY %b] %b\r\n" % (words, self._options.greeting.encode("utf-8", "replace"))
 
     def receive_data(self, data: bytes) -> None:
-        if self._octets == 0 and self._commands == 0 and speaks_http(data):
+        if not self._has_begun and speaks_http(data):
             self._state = State.HTTP
+        self._has_begun = True
         self._octets += len(data)
         self._reader.receive_data(data)
 

@@ -36,12 +36,15 @@ def _encode_run(match: re.Match[str]) -> str:
 
 
 def decode_mailbox_name(octets: bytes) -> str:
-    """Raises BadMailboxName for octets above 127, and for an encoding that is not the one way to write the name: two
+    """Raises BadMailboxName for control characters and octets above 127, and for an encoding that is not the one way to
+    write the name: two
     spellings of one mailbox would be two mailboxes elsewhere."""
     try:
         text = octets.decode("ascii")
     except UnicodeDecodeError as error:
         raise BadMailboxName from error
+    if not text.isprintable():
+        raise BadMailboxName
     if "&" not in text:
         return text
     name = _ENCODED.sub(_decode_run, text)

@@ -249,7 +249,8 @@ class CommandReader:
 
     def _skip_literal_after(self, line: bytes) -> Event | bool:
         """A refused line may announce a literal that comes unasked: what is in it must never be read as commands."""
-        literal = _LITERAL.search(line) if line.endswith(b"}") else None
+        is_command = not self._raw_line
+        literal = _LITERAL.search(line) if is_command and line.endswith(b"}") else None
         self._parts.clear()
         if literal is not None and literal[2]:
             self._skip = int(literal[1])

@@ -165,8 +165,9 @@ class _Scanner:
                 break
             stop = self._header_stop(position)
             digest = owner.part.sub_type.lower() == b"digest"
-            child = self._begin(position, digest=digest, stop=stop, parent=owner.part)
-            position = max(position, child.body_start if child.body_start > child.header_start else position)
+            _ = self._begin(position, digest=digest, stop=stop, parent=owner.part)
+            # Behind the header of an embedded message, too: a line in it is no delimiter of the multipart it announces.
+            position = max(position, self._open[-1].body_start)
         while self._open:
             self._close(self._open.pop(), self._end)
         return root
@@ -258,7 +259,10 @@ class _Scanner:
     def _close_down_to(self, owner: _Open, end: int) -> None:
         """A delimiter of `owner`: everything open inside it ends before the line end in front of the delimiter."""
         while self._open and self._open[-1] is not owner.part:
-            self._close(self._open.pop(), end)
+            part = self._open.pop()
+            self._close(part, end)
+            # A header without an empty line keeps its last line end, and so does the message that it is the header of.
+            end = part.body_end
         while self._boundaries and self._boundaries[-1] is not owner:
             self._boundaries.pop()
         self._find_needle()

@@ -121,12 +121,14 @@ class SmtpServer(Conversation):
         if self._is_skipping:
             self._is_skipping = False
             return self._refused(Verb.UNKNOWN, replies.LINE_TOO_LONG)
-        if line.endswith(b"\r"):
+        is_bare = not line.endswith(b"\r")
+        if not is_bare:
             line = line[:-1]
-        elif not self.normalizes:
-            return self._refused(Verb.UNKNOWN, self.options.bare_line_end, line)
+        # Too long comes first: a line that came in pieces was thrown away before anybody saw how it ends.
         if len(line) > self.options.command_limit and len(line) > self._line_limit(line):
             return self._refused(Verb.UNKNOWN, replies.LINE_TOO_LONG, line)
+        if is_bare and not self.normalizes:
+            return self._refused(Verb.UNKNOWN, self.options.bare_line_end, line)
         return self._response(line) if self.state is State.SASL else self._command(line)
 
     def reply(self, reply: Reply, wire: bytes | None = None) -> bytes:
