@@ -51,3 +51,18 @@ def test_setting_a_parameter_changes_that_parameter_only(text: str, name: str) -
     assert changed == _values(text) | {name: "value"}
     removed = _values(editing.remove_main(text, {name}))
     assert removed == {key: value for key, value in _values(text).items() if key != name}
+
+
+@pytest.mark.parametrize("odd", ["\x0c", "\x1c", "\x85", "\u2028", "\xa0"])
+def test_only_a_line_feed_ends_a_line_and_only_ascii_space_continues_one(odd: str) -> None:
+    text = f"a = x{odd}mydomain = y\n{odd}b = 2\nmydomain = z\n"
+    before = {one.name: one.value for one in maincf.parse(text, "main.cf", [])}
+    after = {one.name: one.value for one in maincf.parse(editing.set_main(text, {"mydomain": "new"}), "main.cf", [])}
+    assert after == {**before, "mydomain": "new"}
+    assert not maincf.parse(editing.comment_out_main(text, set(before)), "main.cf", [])
+
+
+def test_a_name_is_found_even_if_its_equals_sign_stands_on_the_next_line() -> None:
+    text = "a\n# why\n = 1\n  2\nb = 3\n"
+    assert editing.set_main(text, {"a": "x"}) == "a = x\n# why\nb = 3\n"
+    assert not maincf.parse(editing.comment_out_main(text, {"a", "b"}), "main.cf", [])

@@ -4,11 +4,14 @@ import asyncio
 import socket
 import struct
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.msgpack import encode
 
-from posthouse.runtime.ipc import Codec, Connection, Responder
-from posthouse.runtime.schema import QUEUE_INTAKE, Done, Record
+from posthouse.core.reply import Reply
+from posthouse.runtime.ipc import Codec, Connection, PeerLost, Responder
+from posthouse.runtime.schema import QUEUE_INTAKE, Done, Failure, LeaseQueueIds, Record
 
 FRAMES = st.builds(
     lambda body, sequence, kind, count: struct.pack(">IIBB", len(body), sequence, kind, count) + body,
@@ -37,5 +40,20 @@ def test_rubbish_cuts_off_its_sender_only(pieces: list[bytes]) -> None:
         await asyncio.wait_for(connection.closed, 5)
         theirs.close()
         assert not problems, problems
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("reply", [b"\xc1", encode(Failure(Reply.of(250, "2.0.0", "no failure")))])
+def test_a_reply_that_nobody_understands_fails_the_question(reply: bytes) -> None:
+    async def run() -> None:
+        ours, theirs = socket.socketpair()
+        connection = Connection(ours, Codec.for_client(QUEUE_INTAKE))
+        asked = connection.call(LeaseQueueIds())
+        await asyncio.get_running_loop().run_in_executor(None, theirs.recv, 100)
+        theirs.sendall(struct.pack(">IIBB", len(reply), 1, 2, 0) + reply)
+        with pytest.raises(PeerLost):
+            await asyncio.wait_for(asked, 5)
+        theirs.close()
 
     asyncio.run(run())

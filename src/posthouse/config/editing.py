@@ -11,6 +11,7 @@ from typing import Final
 
 from posthouse.config import mastercf
 from posthouse.config.configuration import MasterEntry, Problem
+from posthouse.config.maincf import CONTINUING
 
 EditError = ValueError
 """What was asked for would not be a configuration any more; the text says why."""
@@ -148,45 +149,51 @@ def _chunks(text: str) -> list[str]:
     chunks: list[str] = []
     is_setting = False
     pending: list[str] = []
-    for line in text.splitlines(keepends=True):
+    for line in _lines(text):
         visible = line.strip()
         if not visible or visible.startswith("#"):
             pending.append(line)
-        elif line[0].isspace() and is_setting:
+        elif line[0] in CONTINUING and is_setting:
             chunks[-1] += "".join(pending) + line
             pending = []
         else:
             chunks.extend(pending)
             pending = []
             chunks.append(line)
-            is_setting = not line[0].isspace()
+            is_setting = line[0] not in CONTINUING
     return chunks + pending
 
 
-def _name(chunk: str) -> str:
-    if not chunk.strip() or chunk.lstrip().startswith("#") or chunk[0].isspace():
+def _lines(text: str) -> list[str]:
+    """With their ends. A form feed or U+2028 is no line end in these files."""
+    *whole, last = text.split("\n")
+    return [f"{line}\n" for line in whole] + ([last] if last else [])
+
+
+def _logical(chunk: str) -> str:
+    """The logical line of a piece, "" if it is comments or belongs to no line."""
+    if not chunk.strip() or chunk.lstrip().startswith("#") or chunk[0] in CONTINUING:
         return ""
-    name, equals, _ = chunk.partition("=")
+    return "".join(line.rstrip() for line in _lines(chunk) if not line.lstrip().startswith("#"))
+
+
+def _name(chunk: str) -> str:
+    name, equals, _ = _logical(chunk).partition("=")
     return name.strip() if equals else ""
 
 
 def _service(chunk: str) -> tuple[str, str] | None:
-    if not chunk.strip() or chunk.lstrip().startswith("#") or chunk[0].isspace():
-        return None
-    words = chunk.split(None, 2)
+    words = _logical(chunk).split(None, 2)
     return (words[0], words[1]) if len(words) == 3 else None
 
 
 def _comments_of(chunk: str) -> str:
     """Comments between the continuations of a logical line outlive it."""
-    return "".join(line for line in chunk.splitlines(keepends=True) if line.lstrip().startswith("#"))
+    return "".join(line for line in _lines(chunk) if line.lstrip().startswith("#"))
 
 
 def _commented(chunk: str) -> str:
-    return "".join(
-        line if line.lstrip().startswith("#") or not line.strip() else f"#{line}"
-        for line in chunk.splitlines(keepends=True)
-    )
+    return "".join(line if line.lstrip().startswith("#") or not line.strip() else f"#{line}" for line in _lines(chunk))
 
 
 def _ended(text: str) -> str:

@@ -15,6 +15,10 @@ MAXIMAL_LINE_OCTETS: Final = 1_000_000
 """A logical line longer than this is a binary file, not a configuration."""
 
 
+CONTINUING: Final = frozenset(" \t\r\f\v")
+"""A line that begins with one of them belongs to the one before. Other white space of Unicode is text."""
+
+
 class LogicalLine(msgspec.Struct, frozen=True):
     at: str
     """"file:line" of its first line."""
@@ -40,7 +44,7 @@ def logical_lines(text: str, file: str, problems: list[Problem]) -> Iterator[Log
         visible = line.lstrip()
         if not visible or visible.startswith("#"):
             continue
-        if visible is not line and line[0] in " \t\r\f\v":
+        if line[0] in CONTINUING:
             if not parts:
                 problems.append(
                     Problem(

@@ -53,6 +53,8 @@ def _name(octets: bytes) -> str:
         raise SaslError("empty username")
     if len(octets) > MAXIMAL_FIELD:
         raise SaslError("username is too long")
+    if b"\0" in octets:
+        raise SaslError("NUL in username")
     return _text(octets)
 
 

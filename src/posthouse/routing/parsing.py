@@ -4,7 +4,12 @@ Laxer than the RFC as Postfix is: anything between separators is an address; com
 win over the words around them.
 """
 
+from typing import Final
+
 from posthouse.core.address import Address
+
+_BLANK: Final = " \t\r\n"
+"""Other white space of Unicode is part of an address (RFC 6532 s3.2)."""
 
 
 def split_addresses(text: str) -> list[str]:
@@ -49,7 +54,7 @@ def split_addresses(text: str) -> list[str]:
 
 def _finish(found: list[str], word: list[str], inside: list[str] | None) -> None:
     pieces = word if inside is None else (inside[1:] if inside[:1] == [">"] else inside)
-    text = "".join(pieces).strip()
+    text = "".join(pieces).strip(_BLANK)
     if text:
         found.append(text)
 
@@ -69,8 +74,8 @@ def parse_address(text: str) -> Address:
     """External form ("a b"@example.com) to an address; the last "@" outside quotes separates."""
     at = _last_at(text)
     local_part = text if at < 0 else text[:at]
-    domain = "" if at < 0 else text[at + 1 :].strip()
-    return Address(_unquoted(local_part.strip()), domain)
+    domain = "" if at < 0 else text[at + 1 :].strip(_BLANK)
+    return Address(_unquoted(local_part.strip(_BLANK)), domain)
 
 
 def parse_addresses(text: str) -> list[Address]:

@@ -341,14 +341,19 @@ class Connection:
         if kind == _REPLY:
             if count:
                 raise SchemaError("a reply carries no descriptors")
-            future = self._open.pop(sequence, None)
+            future = self._open.get(sequence)
             if future is None:
                 raise SchemaError("a reply to nothing")
+            # Until it is understood, the question stays open: a peer that is cut off for its reply fails it, too.
             reply = self._codec.replies.decode(body)
+            error = None
+            if isinstance(reply, Failure):
+                error = (TempFail if reply.reply.code < 500 else PermFail)(reply.reply)
+            del self._open[sequence]
             if future.done():  # the asker gave up
                 pass
-            elif isinstance(reply, Failure):
-                future.set_exception((TempFail if reply.reply.code < 500 else PermFail)(reply.reply))
+            elif error is not None:
+                future.set_exception(error)
             else:
                 future.set_result(reply)
             if self.is_retiring:

@@ -101,6 +101,8 @@ def _pcre_escape(pattern: str, at: int, *, in_set: bool) -> tuple[str, int]:
         raise BadTable(f"{pattern!r} ends with a backslash")
     if letter == "x" and pattern[at + 2 : at + 3] == "{":
         end = pattern.find("}", at)
+        if end < 0:
+            raise BadTable(f"'{{' without '}}' in {pattern!r}")
         try:
             character = chr(int(pattern[at + 3 : end], 16))
         except (ValueError, OverflowError) as error:

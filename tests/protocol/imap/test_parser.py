@@ -196,3 +196,11 @@ def test_a_line_that_is_no_command_announces_no_literal_even_if_it_is_too_long(c
         while (event := reader.next_event()) is not None:
             events.append(event)
     assert events == [Refused(b"*", "", "Too long line."), Command(b"a", "NOOP", (b"a NOOP",), 6)]
+
+
+def test_a_line_that_is_too_long_is_answered_alike_however_it_comes_in() -> None:
+    octets = b"a" + b" " * 300 + b"NOOP" + b"x" * 300 + b"\r\n"
+    limits = ReaderLimits(line=500)
+    reader = CommandReader(limits)
+    pieces = [event for at in range(len(octets)) for event in events(reader, octets[at : at + 1])]
+    assert pieces == events(CommandReader(limits), octets)

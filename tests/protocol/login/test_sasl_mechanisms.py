@@ -52,7 +52,7 @@ def test_what_is_no_plain_message_is_refused(message: bytes) -> None:
         PlainServer().step(message)
 
 
-@pytest.mark.parametrize("responses", [[b""], [b"x" * 1025], [b"bob", b"a\0b"], [b"b\xff"]])
+@pytest.mark.parametrize("responses", [[b""], [b"x" * 1025], [b"bob", b"a\0b"], [b"b\xff"], [b"root\0"]])
 def test_what_is_no_login_message_is_refused(responses: list[bytes]) -> None:
     server = LoginServer()
     for response in responses[:-1]:

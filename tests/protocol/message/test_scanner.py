@@ -145,3 +145,12 @@ def test_an_embedded_message_contains_all_of_its_header() -> None:
     inner = embedded.children[0]
     assert embedded.body_start <= inner.header_start <= inner.body_end <= embedded.body_end
     assert body(content, 1) == b"Subject: no empty line\r\n"
+
+
+def test_an_embedded_message_at_the_top_is_no_exception() -> None:
+    content = (
+        b"Content-Type: message/rfc822\r\n\r\nContent-Type: multipart/mixed; boundary=i\r\n--i\r\n\r\n"
+        b"--i\r\n\r\none\r\n--i--\r\n"
+    )
+    inner = scan(content).children[0]
+    assert [content[part.body_start : part.body_end] for part in inner.children] == [b"one"]

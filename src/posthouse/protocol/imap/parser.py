@@ -20,6 +20,8 @@ _LITERAL: Final = re.compile(rb"~?\{([0-9]{1,20})(\+?)\}\Z")
 # RFC 3501 s9: tag = 1*<any ASTRING-CHAR except "+">; the command name is an atom.
 _BEGIN: Final = re.compile(rb"""([^\x00-\x20\x7f-\xff()\{%*"\\+]{1,128}) +([A-Za-z0-9._-]{1,32})(?= |\Z)""")
 _TAG: Final = re.compile(rb"""([^\x00-\x20\x7f-\xff()\{%*"\\+]{1,128})(?: |\Z)""")
+_BEGIN_OCTETS: Final = 256
+"""Tag and name are looked for in so much of a line that is too long, whether the rest has come or not."""
 _UID_COMMAND: Final = re.compile(rb" +([A-Za-z]{1,32})(?= |\Z)")
 
 
@@ -152,7 +154,7 @@ class CommandReader:
         limit = self._limits.line - self._line_octets
         if end < 0:
             if len(buffer) > limit + 1:
-                self._begin_skipping(bytes(buffer[:256]), "Too long argument.")
+                self._begin_skipping(bytes(buffer[:_BEGIN_OCTETS]), "Too long argument.")
                 self._step = self._throw_away
                 return True
             self._searched = len(buffer)
@@ -165,7 +167,7 @@ class CommandReader:
             self._raw_line = False
             return Line(line) if length <= limit else Refused(b"*", "", "Too long line.")
         if length > limit:
-            self._begin_skipping(line, "Too long argument.")
+            self._begin_skipping(line[:_BEGIN_OCTETS], "Too long argument.")
             return self._skip_literal_after(line)
         if not self._parts:
             refusal = self._read_begin(line)

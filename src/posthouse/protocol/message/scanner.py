@@ -135,7 +135,8 @@ class _Scanner:
     def scan(self) -> Part:
         root = self._begin(0, digest=False, stop=self._end)
         content = self._content
-        position = root.body_start
+        # Behind all headers, the embedded messages' too: a line in one is no delimiter of the multipart it announces.
+        position = self._open[-1].body_start
         # A delimiter may stand on the very first line of a body, so the search begins one octet (the line feed that
         # ended the header) before it.
         for _ in range(MAX_CANDIDATES):
@@ -166,7 +167,6 @@ class _Scanner:
             stop = self._header_stop(position)
             digest = owner.part.sub_type.lower() == b"digest"
             _ = self._begin(position, digest=digest, stop=stop, parent=owner.part)
-            # Behind the header of an embedded message, too: a line in it is no delimiter of the multipart it announces.
             position = max(position, self._open[-1].body_start)
         while self._open:
             self._close(self._open.pop(), self._end)
