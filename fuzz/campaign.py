@@ -21,7 +21,7 @@ LEAST_SECONDS: Final = 5
 GRACE_S: Final = 180
 KINDS: Final = ("crash", "timeout", "oom")
 _EXECUTED: Final = re.compile(r"^(?:stat::number_of_executed_units:\s+|#)(\d+)", re.MULTILINE)
-_EXCEPTION: Final = re.compile(r"Uncaught Python exception: ===\n(.*?)(?:\n==\d+==|\Z)", re.DOTALL)
+_EXCEPTION: Final = re.compile(r"Uncaught Python exception: ===\n(.*?)(?:\n\n|\n==\d+==|\Z)", re.DOTALL)
 _CORPUS: Final = re.compile(r"cov: (\d+)")
 
 

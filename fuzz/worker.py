@@ -13,7 +13,7 @@ import atheris
 
 from fuzz.limits import guarded
 from fuzz.mutation import mutated
-from fuzz.target import CORPUS, FOUND, load
+from fuzz.target import CORPUS, load
 
 HANG_S: Final = 90
 """Wall clock: for what never comes back, so that the limit in `limits` cannot be asked."""
@@ -38,7 +38,8 @@ def main() -> None:
             return bytes(atheris.Mutate(data, limit))
         return mutated(target, data, random, limit)
 
-    directories = [str(path) for path in (corpus, CORPUS / name, FOUND / name) if path.is_dir()]
+    # Not what was found: until it is repaired it would end every process at once.
+    directories = [str(path) for path in (corpus, CORPUS / name) if path.is_dir()]
     atheris.Setup(
         [
             "fuzz",

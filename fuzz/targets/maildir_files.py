@@ -31,7 +31,9 @@ def check(data: bytes) -> None:
     wire = messagefile.to_wire(data)
     assert len(wire) == messagefile.wire_length(data)
     assert wire.count(b"\n") == wire.count(b"\r\n") == data.count(b"\n")
-    assert messagefile.to_wire(messagefile.to_file(wire)) == wire
+    if b"\r\r\n" not in wire:
+        # A file cannot say whether a CR in front of a line end was one more or is the line end's own.
+        assert messagefile.to_wire(messagefile.to_file(wire)) == wire
 
 
 def _name(name: str) -> None:

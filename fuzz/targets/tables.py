@@ -17,7 +17,7 @@ def check(data: bytes) -> None:
     assert [number for number, _ in lines] == sorted({number for number, _ in lines})
     for key, value in parse_map(text, "hash:x", warnings.append).items():
         assert key == key.lower()
-        assert value.strip()
+        assert value.strip(" \t\r\n\v\f")
         if "\n" not in key + value:
             assert split_key(f"{key} {value}") == (key, value) or '"' in key
     for name, value in parse_aliases(text, "aliases", warnings.append).items():
