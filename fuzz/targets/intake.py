@@ -48,8 +48,8 @@ def check(data: bytes) -> None:
     prefix = b"resent-" if any(name.startswith(b"resent-") for name in names) else b""
     for wanted in (b"from", b"date", b"message-id"):
         assert prefix + wanted in names
-    again = prepared(made, text).content
-    assert again == _RECEIVED + made
+    if header_end(made) < 2500:  # what was added counts the second time
+        assert prepared(made, text).content == _RECEIVED + made
     received = received_from_client(
         RULES, helo="".join(one for one in text if one.isprintable()), client_name="unknown", client_address="::1",
         protocol="ESMTPS", queue_id=QueueId("4ABC"), at_s=0.0, authenticated=text,
