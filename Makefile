@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # Two workers: the suites start whole mail systems, and two cores is what CI has.
 PYTEST_WORKERS ?= 2
 TEST_PATHS ?= tests
-CODE := src tests bench fuzz
+CODE := src tests bench fuzz torture
 # Of fuzzing, in total.
 MINUTES ?= 10
 

@@ -10,7 +10,7 @@ from typing import Final
 
 from torture.injection import ALL_CALLS, CHANGES, EVERYBODY, SHORT_WRITE, Calls, Injection
 from torture.peers import Mood
-from torture.plan import NEED_DISKS, NEED_SHIM, FAULTS, Event
+from torture.plan import FAULTS, NEED_DISKS, NEED_SHIM, Event
 from torture.world import World
 
 Undo = Callable[[], None]

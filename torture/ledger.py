@@ -27,6 +27,8 @@ class Sighting:
 
     places: set[str | None]
     flags: dict[str, bool | None] = field(default_factory=dict)
+    history: list[str] = field(default_factory=list)
+    """What was asked, and what was answered: for whoever looks for the reason of a finding."""
 
 
 class Ledger:

@@ -162,6 +162,8 @@ class Reader(Client):
         present = marks_by_uid(client, self.ledger, self._user, mailbox)
         for mark in present.values():
             sighting = self._seen.setdefault(mark, Sighting({mailbox}))
+            if sighting.places != {mailbox}:
+                sighting.history.append(f"seen in {mailbox}")
             sighting.places = {mailbox}
         return present
 
@@ -175,10 +177,11 @@ class Reader(Client):
         sighting = Sighting({None, mailbox}, {flag: flag in flags for flag in FLAGS})
         self._seen[mark] = sighting
         content = message(mark, self.chance.choice(SIZES[:-1]), self.chance)
-        if said_ok(client.append(mailbox, f"({' '.join(flags)})", "", content)):
+        sighting.history.append(f"APPEND {mailbox}")
+        if noted([sighting], client.append(mailbox, f"({' '.join(flags)})", "", content)):
             sighting.places = {mailbox}
 
-    def _store(self, client: imaplib.IMAP4, mailbox: str, present: dict[int, str]) -> None:  # noqa: ARG002
+    def _store(self, client: imaplib.IMAP4, mailbox: str, present: dict[int, str]) -> None:
         uids, sightings = self._pick(present)
         if not uids:
             return
@@ -186,8 +189,9 @@ class Reader(Client):
         wanted = self.chance.random() < 0.7
         for one in sightings:
             one.flags[flag] = None
+            one.history.append(f"STORE {flag} {wanted} in {mailbox}")
         sign = "+" if wanted else "-"
-        if said_ok(client.uid("STORE", joined(uids), f"{sign}FLAGS.SILENT", f"({flag})")):
+        if noted(sightings, client.uid("STORE", joined(uids), f"{sign}FLAGS.SILENT", f"({flag})")):
             for one in sightings:
                 one.flags[flag] = wanted
 
@@ -215,9 +219,10 @@ class Reader(Client):
             return
         for one in sightings:
             one.places = {mailbox, target}
+            one.history.append(f"MOVE {mailbox} to {target}")
         for uid in uids:
             del present[uid]
-        if said_ok(client.uid("MOVE", joined(uids), target)):
+        if noted(sightings, client.uid("MOVE", joined(uids), target)):
             for one in sightings:
                 one.places = {target}
 
@@ -227,12 +232,11 @@ class Reader(Client):
             return
         for uid in uids:
             del present[uid]
-        if not said_ok(client.uid("STORE", joined(uids), "+FLAGS.SILENT", "(\\Deleted)")):
-            for one in sightings:
-                one.places = {mailbox}
+        client.uid("STORE", joined(uids), "+FLAGS.SILENT", "(\\Deleted)")
         for one in sightings:
             one.places = {mailbox, None}
-        if said_ok(client.uid("EXPUNGE", joined(uids))):
+            one.history.append(f"EXPUNGE from {mailbox}")
+        if noted(sightings, client.uid("EXPUNGE", joined(uids))):
             for one in sightings:
                 one.places = {None}
 
@@ -254,6 +258,12 @@ def joined(uids: list[int]) -> str:
 def said_ok(answer: tuple[str, object]) -> bool:
     """NO promises nothing (BAD and a lost connection are exceptions)."""
     return answer[0] == "OK"
+
+
+def noted(sightings: list[Sighting], answer: tuple[str, object]) -> bool:
+    for one in sightings:
+        one.history.append(answer[0])
+    return said_ok(answer)
 
 
 def expect_ok(answer: tuple[str, object]) -> None:

@@ -129,11 +129,14 @@ def _check_one_user(
         found = place.get(mark)
         if found not in allowed:
             words = f"{user}: {mark} may be in {allowed} and is in {found}"
+            if mark in seen:
+                words += f" ({', '.join(seen[mark].history)})"
             (findings.lost if found is None else findings.wrong).append(words)
         elif found is not None and mark in seen:
             for flag, value in seen[mark].flags.items():
                 if value is not None and (flag in flags.get(mark, set())) is not value:
-                    findings.lost.append(f"{user}: flag {flag} of {mark} should be {value}")
+                    words = f"flag {flag} of {mark} should be {value} ({', '.join(seen[mark].history)})"
+                    findings.lost.append(f"{user}: {words}")
     for mark, sighting in copies.items():
         count = shown.get("Copies", Counter())[mark]
         if count > 1:
@@ -175,9 +178,7 @@ def _check_system_user(world: World, ledger: Ledger, findings: Findings) -> None
         finally:
             box.close()
     destination = f"{world.system_user}@localhost"
-    sent = {
-        mark: one.acknowledged for (mark, _), one in ledger.accepted.items() if one.destination == destination
-    }
+    sent = {mark: one.acknowledged for (mark, _), one in ledger.accepted.items() if one.destination == destination}
     for mark, count in found.items():
         if count > 1:
             findings.doubled.append(f"{world.mbox}: {mark} is there {count} times")
@@ -199,9 +200,7 @@ def _check_relayed(world: World, ledger: Ledger, windows: list[tuple[float, floa
         bounces = list(state.bounces)
     findings.wrong += [f"returned: {one[-600:]!r}" for one in bounces]
     destination = f"someone@{DOMAIN}"
-    sent = {
-        mark: one.acknowledged for (mark, _), one in ledger.accepted.items() if one.destination == destination
-    }
+    sent = {mark: one.acknowledged for (mark, _), one in ledger.accepted.items() if one.destination == destination}
     findings.lost += [f"relay: {mark}" for mark, acknowledged in sent.items() if acknowledged and mark not in whole]
     for mark, at in times.items():
         if mark in ledger.retired:

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Final
 
 from bench.process_tree import tree
+
 from posthouse.cli.queue_client import NotRunning, QueueClient, command_socket
 from posthouse.core.reply import MailError
 from posthouse.runtime.schema import Done, Flush, ListQueue, QueuePage
-
 from torture.injection import Injection
 from torture.peers import DOMAIN, NameServer, Sink
 
