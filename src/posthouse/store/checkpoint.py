@@ -75,6 +75,8 @@ class Checkpoint:
                     store.end_flush(mark)
             except StorageFailed as error:
                 errors[store] = error
+            except OSError as error:  # nobody may be left without an answer
+                errors[store] = StorageFailed("Internal error: cannot flush to disk", str(error))
         for _, finish in batch:
             try:
                 finish(errors or _NO_ERRORS)

@@ -248,18 +248,29 @@ class Deliveries:
         if not doomed:
             return
         reached(Step.TOMBSTONE_STORED)
+        gone: list[tuple[MaildirMailbox, str]] = []
         for folder, file in doomed:
-            path = f"{folder.directory}/{file}"
             try:
-                os.unlink(path)
-            except FileNotFoundError:
-                self._remove_renamed(folder, file)
-            folder.doomed.discard(file)
-            self._store.touched(f"{folder.directory}/new", f"{folder.directory}/cur")
+                self._remove_file(folder, file)
+            except OSError as error:
+                # Read-only, or a bad disk: nobody here sees the file any more, and it goes with the next flush or, if
+                # there is none, when the index is opened again.
+                self._doomed.append((folder, file))
+                self._store.environment.report(f"{folder.directory}/{file}: cannot be removed yet: {error}")
+            else:
+                folder.doomed.discard(file)
+                gone.append((folder, file))
+                self._store.touched(f"{folder.directory}/new", f"{folder.directory}/cur")
         index = self._store.index_or_none
-        if index is not None:
+        if index is not None and gone:
             with index.grouped():
-                index.forget_doomed(f"{folder.entry}/{file}" if folder.entry else file for folder, file in doomed)
+                index.forget_doomed(f"{folder.entry}/{file}" if folder.entry else file for folder, file in gone)
+
+    def _remove_file(self, folder: "MaildirMailbox", file: str) -> None:
+        try:
+            os.unlink(f"{folder.directory}/{file}")
+        except FileNotFoundError:
+            self._remove_renamed(folder, file)
 
     @staticmethod
     def _remove_renamed(folder: "MaildirMailbox", file: str) -> None:

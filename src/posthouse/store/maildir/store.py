@@ -204,11 +204,18 @@ class MaildirStore:
         doomed = index.doomed()
         if doomed:
             index.commit_durably()
+            gone = []
             for path in doomed:
-                with contextlib.suppress(FileNotFoundError):
+                try:
                     os.unlink(f"{self.root}/{path}")
+                except FileNotFoundError:
+                    gone.append(path)
+                except OSError as error:
+                    self.environment.report(f"{self.root}/{path}: cannot be removed yet: {error}")
+                else:
+                    gone.append(path)
             with index.grouped():
-                index.forget_doomed(doomed)
+                index.forget_doomed(gone)
         self.deliveries.resume(index)
         with contextlib.suppress(FileNotFoundError), os.scandir(self.root) as entries:
             for entry in entries:
