@@ -171,7 +171,7 @@ class Reader(Client):
         uids = self.chance.sample(sorted(present), min(len(present), self.chance.choice((1, 1, 2, 5))))
         return uids, [self._seen[present[uid]] for uid in uids]
 
-    def _append(self, client: imaplib.IMAP4, mailbox: str, present: dict[int, str]) -> None:  # noqa: ARG002
+    def _append(self, client: imaplib.IMAP4, mailbox: str, present: dict[int, str]) -> None:
         mark = self.ledger.new_mark(self.name)
         flags = self.chance.sample(FLAGS, self.chance.randint(0, 2))
         sighting = Sighting({None, mailbox}, {flag: flag in flags for flag in FLAGS})
@@ -195,7 +195,7 @@ class Reader(Client):
             for one in sightings:
                 one.flags[flag] = wanted
 
-    def _copy(self, client: imaplib.IMAP4, mailbox: str, present: dict[int, str]) -> None:  # noqa: ARG002
+    def _copy(self, client: imaplib.IMAP4, mailbox: str, present: dict[int, str]) -> None:
         """A copy has the same mark; so it goes to another user's eyes: the mailbox Copies, which only counts."""
         uids, _ = self._pick(present)
         if not uids:

@@ -115,7 +115,8 @@ def _check_one_user(
         count = main[mark]
         if count > 1:
             where = [f"{name} x{marks[mark]}" for name, marks in shown.items() if marks[mark]]
-            findings.doubled.append(f"{user}: {mark} is there {count} times ({', '.join(where)})")
+            history = seen[mark].history if mark in seen else []
+            findings.doubled.append(f"{user}: {mark} is there {count} times ({', '.join([*where, *history])})")
         if mark in seen:
             allowed = set(seen[mark].places)
             if not sent.get(mark, True) and "OK" not in seen[mark].history:

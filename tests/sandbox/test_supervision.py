@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from bench.process_tree import tree
 
 from tests.conftest import NewSandbox
 from tests.running import RunningSystem
@@ -158,3 +159,18 @@ def test_logrotate_compresses_the_old_log_and_begins_a_new_one(new_sandbox: NewS
     system.send("after logrotate")
     system.wait_for_message("after logrotate")
     system.wait_for_log("to=<alice@example.test>")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="delivers to a system user that is not the caller's")
+def test_system_users_get_mail_again_after_the_maker_of_deliverers_died(new_sandbox: NewSandbox) -> None:
+    sandbox = new_sandbox("minimal_backoff_time=1s", "maximal_backoff_time=2s", "queue_run_delay=1s")
+    sandbox.expect_log(r"local|master")
+    maker = "local (makes deliverers)"
+
+    def makers() -> list[int]:
+        return [pid for pid in tree(sandbox.pid) if maker in Path(f"/proc/{pid}/cmdline").read_text()]
+
+    os.kill(makers()[0], signal.SIGKILL)
+    sandbox.send("after the maker", "games@localhost")
+    mbox = sandbox.directory / "mail/games"
+    sandbox.wait_until(lambda: mbox.exists() and "after the maker" in mbox.read_text(), "mail for a system user")

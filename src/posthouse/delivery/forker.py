@@ -49,6 +49,10 @@ class Forker:
         ours.setblocking(False)
         return ours
 
+    def fileno(self) -> int:
+        """Readable once the forker is gone: it never says anything."""
+        return self._sock.fileno()
+
     def close(self) -> None:
         """The forker ends when it reads the end; children end when their own sockets are closed."""
         self._sock.close()

@@ -182,11 +182,21 @@ class LocalProcess(ProcessMain):
 
     async def start(self) -> None:
         settings = self.context.settings
-        forker = self._forker or Forker()
+        forker = self._forker = self._forker or Forker()
+        asyncio.get_running_loop().add_reader(forker.fileno(), self._on_forker_lost)
         self._children = Children(forker, settings[local.LOCAL_CHILD_LIMIT], settings[local.LOCAL_CHILD_IDLE_TIME])
         self._idle.set()
         self._queue = self.context.peer(QUEUE_DELIVERY, self._on_request, on_connect=self._register)
         self._keep_connected()
+
+    def _on_forker_lost(self) -> None:
+        """Another one must not be made here, where messages have been: so this process begins anew, too."""
+        self._forget_forker()
+        self.context.request_restart("the process that makes deliverers is gone")
+
+    def _forget_forker(self) -> None:
+        if self._forker is not None:
+            asyncio.get_running_loop().remove_reader(self._forker.fileno())
 
     def _keep_connected(self) -> None:
         """The queue may start after us, or again: whenever the connection is lost, make it anew."""
@@ -219,6 +229,7 @@ class LocalProcess(ProcessMain):
         if self._queue is not None:
             queue, self._queue = self._queue, None
             queue.close()
+        self._forget_forker()
         if self._children is not None:
             self._children.close()
 

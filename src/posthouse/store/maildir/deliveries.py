@@ -59,7 +59,8 @@ class Deliveries:
         name = INBOX if mailbox == INBOX else canonical(mailbox)
         directory = store.root if name == INBOX else f"{store.root}/{self._entry(name)}"
         data = to_file(content)
-        if (maybe_delivered or delivery in self.unretired) and self._is_there(delivery, name, directory, data):
+        known = maybe_delivered or delivery in self.unretired or delivery in self._buried
+        if known and self._is_there(delivery, name, directory, data):
             return False
         store.check_quota(len(data))
         wire = wire_length(data)
