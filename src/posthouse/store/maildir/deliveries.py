@@ -42,6 +42,8 @@ class Deliveries:
         self._retired: set[DeliveryId] = set()
         self._buried: set[DeliveryId] = set()
         self._doomed: list[tuple[MaildirMailbox, str]] = []
+        self._waiting: dict[str, set[str]] = {}
+        """By directory of the mailbox: removed files that still have their names, hidden from everybody here."""
         self._views: dict[str, dict[DeliveryId, str]] = {}
         """By mailbox: where deliveries of former times stand. Made when one is first asked for."""
 
@@ -236,6 +238,14 @@ class Deliveries:
         for delivery, _ in files:
             self.unretired.pop(delivery, None)
         self._store.flush_soon()
+
+    def doomed_in(self, entry: str) -> set[str]:
+        """The files of one mailbox that are to go; the set lives as long as the store, whoever opens the mailbox anew."""
+        return self._waiting.setdefault(entry, set())
+
+    def mailbox_renamed(self, old: str, new: str) -> None:
+        if (waiting := self._waiting.pop(old, None)) is not None:
+            self._waiting[new] = waiting
 
     def take_doomed(self) -> list[tuple["MaildirMailbox", str]]:
         taken, self._doomed = self._doomed, []

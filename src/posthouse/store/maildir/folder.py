@@ -52,7 +52,7 @@ class Folder:
         """The mailbox was deleted, or its index had to be given up: sessions must end."""
         self.durable_uid = state.uid_reserved
         self.durable_modseq = state.modseq_reserved
-        self.doomed: set[str] = set()
+        self.doomed = store.deliveries.doomed_in(entry)
         """Files that wait for their tombstone to be on disk; for everybody else they are gone."""
         self.files: dict[Uid, str] = {}
         self._table: RowTable | None = None
@@ -176,6 +176,7 @@ class Folder:
 
     def renamed(self, name: str, entry: str) -> None:
         self.name = self.state.name = name
+        self.store.deliveries.mailbox_renamed(self.entry, entry)
         self.entry = entry
         self.directory = f"{self.store.root}/{entry}"
         self._keywords = None
