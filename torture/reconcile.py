@@ -8,12 +8,14 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 from torture.ledger import INBOX, Ledger
 from torture.load import FLAGS, FOLDERS, connect, expect_ok, fetch, marks_by_uid
 from torture.peers import DOMAIN, MARK, SUM
 from torture.world import USERS, World
 
+CLEAR_ATTEMPTS: Final = 3
 _FLAGS = re.compile(rb"FLAGS \(([^)]*)\)")
 _FLAG_NAMES = {flag.lower(): flag for flag in FLAGS}
 
@@ -223,18 +225,27 @@ def clear(world: World, ledger: Ledger) -> None:
         marks.update(seen)
     domain = world.facts["domain"]
     for user, password in USERS.items():
-        client = connect(world.endpoint("imap"), f"{user}@{domain}", password)
-        try:
-            for name in (INBOX, *FOLDERS, "Copies"):
-                if client.select(name)[0] == "OK" and client.response("EXISTS")[1] != [b"0"]:
-                    expect_ok(client.store("1:*", "+FLAGS.SILENT", "(\\Deleted)"))
-                    expect_ok(client.expunge())
-        except imaplib.IMAP4.error as error:
-            if "No messages" not in str(error):
-                raise
-        finally:
-            client.shutdown()
+        for left in range(CLEAR_ATTEMPTS, 0, -1):
+            try:
+                _empty(world, f"{user}@{domain}", password)
+                break
+            except imaplib.IMAP4.error:
+                # The first change after a failed flush is refused: it would stand on what the disk may not have.
+                if left == 1:
+                    raise
     world.mbox.unlink(missing_ok=True)
     with world.sink.state.lock:
         world.sink.state.copies.clear()
     ledger.retire(marks)
+
+
+def _empty(world: World, user: str, password: str) -> None:
+    client = connect(world.endpoint("imap"), user, password)
+    try:
+        for name in (INBOX, *FOLDERS, "Copies"):
+            status, count = client.select(name)
+            if status == "OK" and count != [b"0"]:
+                expect_ok(client.store("1:*", "+FLAGS.SILENT", "(\\Deleted)"))
+                expect_ok(client.expunge())
+    finally:
+        client.shutdown()

@@ -41,6 +41,10 @@ SETTINGS: Final = (
     "smtpd_client_connection_count_limit=0",
     "service_throttle_time=1s",
     "smtpd_error_sleep_time=0",
+    # A lock whose removal failed must not outlive the round.
+    "stale_lock_time=1s",
+    "deliver_lock_attempts=5",
+    "deliver_lock_delay=0.3s",
     "dovecot/mail_max_userip_connections=0",
 )
 
