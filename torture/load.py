@@ -232,7 +232,8 @@ class Reader(Client):
             return
         for uid in uids:
             del present[uid]
-        client.uid("STORE", joined(uids), "+FLAGS.SILENT", "(\\Deleted)")
+        if not said_ok(client.uid("STORE", joined(uids), "+FLAGS.SILENT", "(\\Deleted)")):
+            return  # EXPUNGE would find nothing to do, and say OK
         for one in sightings:
             one.places = {mailbox, None}
             one.history.append(f"EXPUNGE from {mailbox}")

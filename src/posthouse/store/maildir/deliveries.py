@@ -240,7 +240,7 @@ class Deliveries:
         self._store.flush_soon()
 
     def doomed_in(self, entry: str) -> set[str]:
-        """The files of one mailbox that are to go; the set lives as long as the store, whoever opens the mailbox anew."""
+        """Files of one mailbox that are to go; the set outlives the mailbox object, which may be made anew."""
         return self._waiting.setdefault(entry, set())
 
     def mailbox_renamed(self, old: str, new: str) -> None:

@@ -205,6 +205,18 @@ class MaildirMailbox(Folder):
         self, uids: Sequence[Uid], change: FlagChange, flags: frozenset[str], origin: object
     ) -> Sequence[MessageRow]:
         self.alive()
+        lost = self._rename_for_flags(uids, change, flags, origin)
+        if lost:
+            # Another program renamed or removed them: see what it did, then once more. What is lost even then (a listing
+            # was disturbed, or the disk fails) keeps its flags; who asks for it later finds out.
+            self.find_again(lost[0])
+            self._rename_for_flags([uid for uid in lost if self.row(uid) is not None], change, flags, origin)
+        return self.table.select(uids)
+
+    def _rename_for_flags(
+        self, uids: Sequence[Uid], change: FlagChange, flags: frozenset[str], origin: object
+    ) -> list[Uid]:
+        """Returns those whose files were not where we thought."""
         table = self.table
         keywords = self.keyword_file
         index = self.store.need_index()
@@ -241,11 +253,7 @@ class MaildirMailbox(Folder):
                     reached(Step.FLAGS_RENAMED)
                     self.change_rows(renamed)
                     self.tell(changed=[row for row, _, _ in renamed], origin=origin)
-        if lost:
-            # Another program renamed or removed them: see what it did, then once more.
-            self.find_again(lost[0])
-            self.store_flags([uid for uid in lost if self.row(uid) is not None], change, flags, origin)
-        return table.select(uids)
+        return lost
 
     @translated
     def expunge(self, uids: Sequence[Uid], origin: object) -> Sequence[Uid]:
