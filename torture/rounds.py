@@ -16,7 +16,7 @@ from torture.world import READERS, USERS, World
 
 QUIET_LIMIT_S: Final = 90.0
 CLIENT_LIMIT_S: Final = 60.0
-CLEAR_EVERY: Final = 10
+CLEAR_EVERY: Final = 5
 """Rounds after which mailboxes are emptied: what they hold is read in every round."""
 AFTERMATH_S: Final = 1.0
 """A message that the peer answered this long after a fault may still have been touched by it."""

@@ -22,7 +22,7 @@ from posthouse.runtime.schema import Done, Flush, ListQueue, QueuePage
 from torture.injection import Injection
 from torture.peers import DOMAIN, NameServer, Sink
 
-DISK_MB: Final = 96
+DISK_MB: Final = 512
 START_LIMIT_S: Final = 60.0
 STOP_LIMIT_S: Final = 30.0
 USERS: Final = {"alice": "wonderland", "bob": "builder", "carol": "c4rol"}
