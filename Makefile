@@ -10,7 +10,7 @@ CODE := src tests bench fuzz torture
 # Of fuzzing, in total.
 MINUTES ?= 10
 
-.PHONY: help install run test check format lint types contracts docs bench fuzz clean test-tools
+.PHONY: help install run test check format lint types contracts docs bench fuzz torture clean test-tools
 
 help:
 	@echo "make run      the whole system on loopback ports, with a demo domain and two accounts"
@@ -18,6 +18,7 @@ help:
 	@echo "make check    format, lint, types, contracts, tests"
 	@echo "make install  only the virtual environment, with every command in $(BIN)"
 	@echo "make docs     the generated pages;  make bench  beside Debian's Postfix"
+	@echo "make torture  the whole system under faults; nothing may be lost (ROUNDS=40 SEED=n)"
 	@echo "make fuzz     every parser with coverage-guided fuzzing (MINUTES=10 in total)"
 
 install: $(VENV)/.installed
@@ -63,6 +64,9 @@ contracts: $(VENV)/.test-tools
 
 docs: install
 	$(BIN)/python -m posthouse.config.documentation docs
+
+torture: test-tools
+	$(BIN)/python -m torture --rounds $(or $(ROUNDS),40) --seed $(or $(SEED),0)
 
 bench: test-tools
 	$(BIN)/python -m bench $(BENCH_OPTIONS)

@@ -11,7 +11,6 @@ import re
 import smtplib
 import threading
 import zlib
-from collections.abc import Callable
 from typing import Final
 
 from torture.ledger import INBOX, Ledger, Sighting
@@ -297,6 +296,3 @@ def fetch(client: imaplib.IMAP4) -> list[tuple[int, str, bytes]]:
             if mark is not None and uid is not None:
                 found.append((int(uid[1]), mark[1].decode(), row[0]))
     return found
-
-
-MakeClients = Callable[[threading.Event, str], list[Client]]

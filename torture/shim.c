@@ -104,9 +104,9 @@ static int on_file(int call, int fd)
 
 #define FAIL_IF(struck)                \
     do {                               \
-        int fault = (struck);          \
-        if (fault > 0) {               \
-            errno = fault;             \
+        int struck_ = (struck);        \
+        if (struck_ > 0) {             \
+            errno = struck_;           \
             return -1;                 \
         }                              \
     } while (0)

@@ -198,7 +198,9 @@ class World:
 
     def queued(self) -> int | None:
         """How many messages are in the queue, all of them to be tried at once; None if nobody answers."""
-        path = command_socket(f"{self.directory}/sandbox/run", "show")
+        state = json.loads((self.directory / "sandbox/sandbox.json").read_text())
+        # A path that is too long for sockets has them elsewhere.
+        path = command_socket(state["run_directory"] or f"{self.directory}/sandbox/run", "show")
         try:
             with QueueClient(path) as client:
                 page = client.call(ListQueue("", 500), QueuePage)

@@ -1,4 +1,6 @@
 import asyncio
+import errno
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -164,6 +166,39 @@ def test_a_withdrawn_delivery_leaves_no_file(store: MaildirStore, root: Path) ->
     store.withdraw([FIRST])
     assert list((root / "new").iterdir()) == list((root / "cur").iterdir()) == []
     assert list(inbox.rows()) == []
+
+
+def _refuse(*_: object, **__: object) -> None:
+    raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+
+def test_a_delivery_that_cannot_be_taken_back_is_not_made_twice(
+    store: MaildirStore, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.deliver(WIRE, FIRST, "INBOX", False)
+    with monkeypatch.context() as broken:
+        broken.setattr(os, "unlink", _refuse)
+        with pytest.raises(StorageFailed):
+            store.withdraw([FIRST])
+    store.deliver(WIRE, FIRST, "INBOX", False)
+    assert only(root / "new").read_bytes() == TEXT
+
+
+def test_a_removed_delivery_stays_hidden_until_its_file_can_be_removed(
+    store: MaildirStore, root: Path, reports: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.deliver(WIRE, FIRST, "INBOX", False)
+    inbox = store.open("INBOX")
+    [row] = inbox.rows()
+    with monkeypatch.context() as broken:
+        broken.setattr(os, "unlink", _refuse)
+        inbox.expunge([row.uid], None)
+        store.flush_now()
+    assert any("cannot be removed yet" in line for line in reports)
+    assert list(store.open("INBOX").rows()) == []
+    store.deliver(WIRE, FIRST, "INBOX", False)  # the queue asks again, and it is done
+    store.flush_now()
+    assert list((root / "new").iterdir()) == list((root / "cur").iterdir()) == []
 
 
 def test_many_recovered_deliveries_look_at_the_directory_once(make_store: MakeStore) -> None:

@@ -163,16 +163,17 @@ class Deliveries:
             folder.refresh_now()
 
     def withdraw(self, deliveries: Sequence[DeliveryId]) -> None:
+        """Raises OSError if a file cannot be removed; it stays known: the next attempt finds and replaces it."""
         for delivery in deliveries:
-            name, base = self.unretired.pop(delivery, ("", ""))
+            name, base = self.unretired.get(delivery, ("", ""))
             entry = self._store._entry(name) if name else None
-            if entry is None:
-                continue
-            directory = f"{self._store.root}/{entry}" if entry else self._store.root
-            self._views.pop(name, None)
-            file = self._view(name, directory).get(delivery)
-            if file is not None and base_of(file[4:]) == base:
-                self._remove(name, directory, file)
+            if entry is not None:
+                directory = f"{self._store.root}/{entry}" if entry else self._store.root
+                self._views.pop(name, None)
+                file = self._view(name, directory).get(delivery)
+                if file is not None and base_of(file[4:]) == base:
+                    self._remove(name, directory, file)
+            self.unretired.pop(delivery, None)
         self._views.clear()
 
     def retired(self, deliveries: Sequence[DeliveryId]) -> None:

@@ -207,8 +207,8 @@ class MaildirMailbox(Folder):
         self.alive()
         lost = self._rename_for_flags(uids, change, flags, origin)
         if lost:
-            # Another program renamed or removed them: see what it did, then once more. What is lost even then (a listing
-            # was disturbed, or the disk fails) keeps its flags; who asks for it later finds out.
+            # Another program renamed or removed them: see what it did, then once more. What is lost even then keeps its
+            # flags (a listing was disturbed, or the disk fails); who asks for it later finds out.
             self.find_again(lost[0])
             self._rename_for_flags([uid for uid in lost if self.row(uid) is not None], change, flags, origin)
         return self.table.select(uids)
