@@ -24,6 +24,7 @@ class RecipientResult(msgspec.Struct, frozen=True, array_like=True):
     `remote_reply` holds the peer's own words for the DSN's Diagnostic-Code, when there was a peer.
     `redirect` names the recipients that take this one's place, with `redirect_owner` (owner- alias) as new sender.
     `dsn_passed`: the peer took over the duty to report (it announced DSN, RFC 3461 s5.2.2), so the queue says nothing.
+    `is_uncertain`: deferred, but the message may have been delivered all the same; the next attempt looks first.
     """
 
     index: int
@@ -38,3 +39,4 @@ class RecipientResult(msgspec.Struct, frozen=True, array_like=True):
     redirect: tuple[Address, ...] = ()
     redirect_owner: Address | None = None
     dsn_passed: bool = False
+    is_uncertain: bool = False

@@ -287,7 +287,10 @@ class Dispatch:
             return
         error = future.exception()
         if error is None:
-            self._rounds.outcome(job, future.result())
+            outcomes: Outcomes = future.result()
+            if any(one.is_uncertain for one in outcomes.results):
+                self.careful.add(attempt.active.message.queue_id)
+            self._rounds.outcome(job, outcomes)
         elif isinstance(error, PeerLost):
             self._lost(job, str(error))
         elif isinstance(error, MailError):

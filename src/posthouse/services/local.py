@@ -53,8 +53,6 @@ from posthouse.runtime.schema import QUEUE_DELIVERY, Deliver, Done, JobRecipient
 
 AGENT: Final = "local"
 HEADER_OCTETS: Final = 256 * 1024
-MAX_UNCERTAIN: Final = 10_000
-"""Deliveries whose child died twice; remembered so that the next attempt looks before it writes."""
 
 
 class Delivered(DeliveryLine, frozen=True):
@@ -122,10 +120,11 @@ class Rules:
 
 
 class Failed(Exception):
-    """This recipient's delivery ends here, with `dsn` 4.x.x or 5.x.x."""
+    """This recipient's delivery ends here, with `dsn` 4.x.x or 5.x.x. `is_uncertain`: perhaps it was written."""
 
-    def __init__(self, dsn: str, words: str) -> None:
+    def __init__(self, dsn: str, words: str, *, is_uncertain: bool = False) -> None:
         super().__init__(words)
+        self.is_uncertain = is_uncertain
         self.dsn = dsn
         self.words = words
 
@@ -175,7 +174,6 @@ class LocalProcess(ProcessMain):
         self._queue: Peer | None = None
         self._running = 0
         self._idle = asyncio.Event()
-        self._uncertain: dict[str, None] = {}
 
     def before_jail(self) -> None:
         self._forker = Forker()
@@ -261,13 +259,14 @@ class LocalProcess(ProcessMain):
     async def _one(self, job: Deliver, recipient: JobRecipient, descriptor: int | None) -> RecipientResult:
         started_s = self.context.clock.now()
         redirect: tuple[Address, ...] = ()
+        is_uncertain = False
         try:
             dsn, words, redirect = await self._attempt(job, recipient, descriptor)
         except Failed as failure:
-            dsn, words = failure.dsn, failure.words
+            dsn, words, is_uncertain = failure.dsn, failure.words, failure.is_uncertain
         except Exception as error:  # the edge: our bug costs this recipient a retry, never the process
             self.context.report(f"delivering {job.queue_id}", error)
-            dsn, words = "4.3.0", "internal error"
+            dsn, words, is_uncertain = "4.3.0", "internal error", True
         done_s = self.context.clock.now()
         status = {"2": DeliveryStatus.SENT, "4": DeliveryStatus.DEFERRED, "5": DeliveryStatus.BOUNCED}[dsn[0]]
         self.context.emit(
@@ -290,7 +289,14 @@ class LocalProcess(ProcessMain):
         if redirect:
             status = DeliveryStatus.REDIRECTED
         return RecipientResult(
-            recipient.index, status, dsn, words, AGENT, done_s=max(0.0, done_s - started_s), redirect=redirect
+            recipient.index,
+            status,
+            dsn,
+            words,
+            AGENT,
+            done_s=max(0.0, done_s - started_s),
+            redirect=redirect,
+            is_uncertain=is_uncertain,
         )
 
     async def _attempt(
@@ -300,7 +306,7 @@ class LocalProcess(ProcessMain):
         content = job.content or (os.pread(descriptor, HEADER_OCTETS, 0) if descriptor is not None else b"")
         if forward.is_loop(content, str(recipient.address)):
             raise Failed("5.4.6", f"mail forwarding loop for {recipient.address}")
-        maybe = job.maybe_delivered or delivery_id(job.queue_id, recipient.index, recipient.action) in self._uncertain
+        maybe = job.maybe_delivered
         if recipient.mailbox:
             attempt = Attempt(job, recipient, descriptor, self._default_user(), "", maybe)
             return await self._to_alias_target(attempt)
@@ -359,17 +365,10 @@ class LocalProcess(ProcessMain):
             try:
                 answer = await self._children.ask(who, _looking_first(question), attempt.descriptors)
             except (ChildLost, OSError) as error:
-                if isinstance(question, Drop):
-                    self._remember(question.delivery)
-                raise Failed("4.3.0", f"the delivering process was lost: {error}") from error
+                raise Failed("4.3.0", f"the delivering process was lost: {error}", is_uncertain=True) from error
         for warning in answer.warnings:
             self.context.emit(Message(Level.WARNING, "local", f"warning: {attempt.job.queue_id}: {warning}"))
         return answer
-
-    def _remember(self, delivery: str) -> None:
-        self._uncertain[delivery] = None
-        if len(self._uncertain) > MAX_UNCERTAIN:
-            del self._uncertain[next(iter(self._uncertain))]
 
     # ── .forward ──
 
@@ -533,7 +532,6 @@ class LocalProcess(ProcessMain):
             shown = path.rstrip("/")
             where = f"cannot update mailbox {shown} for user {attempt.user.pw_name}. {answer.words}"
             return answer.dsn, f"maildir delivery failed: {answer.words}" if path.endswith("/") else where
-        self._uncertain.pop(attempt.delivery, None)
         return "2.0.0", "delivered to maildir" if path.endswith("/") else f"delivered to {name}"
 
     async def _run(self, attempt: Attempt, command: str, user: pwd.struct_passwd) -> tuple[str, str]:

@@ -211,8 +211,8 @@ class MaildirStore:
                 except FileNotFoundError:
                     gone.append(path)
                 except OSError as error:
-                    entry, part, name = ("", *path.split("/"))[-3:]
-                    self.deliveries.doomed_in(entry).add(f"{part}/{name}")
+                    mailbox, part, name = ("", *path.split("/"))[-3:]
+                    self.deliveries.doomed_in(mailbox).add(f"{part}/{name}")
                     self.environment.report(f"{self.root}/{path}: cannot be removed yet: {error}")
                 else:
                     gone.append(path)
