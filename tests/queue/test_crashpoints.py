@@ -18,7 +18,7 @@ import pytest
 from posthouse.core.identifiers import delivery_id
 from posthouse.core.reply import TempFail
 from posthouse.core.result import DeliveryStatus
-from posthouse.queue.crashpoints import CrashPoint
+from posthouse.queue.crashpoints import QueueStep
 from posthouse.queue.maildrop import Drop, format_drop, leave
 from posthouse.runtime.schema import (
     QUEUE_SHOW,
@@ -186,12 +186,12 @@ class World:
         raise AssertionError(f"the queue does not come to rest: {entries}")
 
 
-@pytest.mark.parametrize("point", CrashPoint, ids=lambda point: point.name)
-def test_nothing_acknowledged_is_lost_or_delivered_twice(tmp_path: Path, stable: Stable, point: CrashPoint) -> None:
+@pytest.mark.parametrize("point", QueueStep, ids=lambda point: point.name)
+def test_nothing_acknowledged_is_lost_or_delivered_twice(tmp_path: Path, stable: Stable, point: QueueStep) -> None:
     asyncio.run(asyncio.wait_for(_die_and_rise(tmp_path, stable, point), 60))
 
 
-async def _die_and_rise(tmp_path: Path, stable: Stable, point: CrashPoint) -> None:
+async def _die_and_rise(tmp_path: Path, stable: Stable, point: QueueStep) -> None:
     world = World(tmp_path)
     # Not the first time, so that there is something to lose.
     victim = Victim(stable, tmp_path, f"{point.name}:2")

@@ -9,7 +9,7 @@ import os
 import sys
 from pathlib import Path
 
-from posthouse.queue import crashpoints
+from posthouse.runtime import crashpoints
 from tests.queue.rig import Rig
 
 SETTINGS = {

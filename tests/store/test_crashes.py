@@ -1,10 +1,11 @@
 """The process dies between two system calls; what must hold afterwards, for every named step.
 
-A child does the work and dies at a step of `store.crashpoints` (os._exit: nothing is flushed, closed or tidied up, as
-with SIGKILL). The test then opens the same Maildir as the next process would.
+A child does the work and kills itself at a step of `store.crashpoints`. The test then opens the same Maildir as the
+next process would.
 """
 
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from posthouse.core.identifiers import DeliveryId
-from posthouse.store.crashpoints import Step
+from posthouse.store.crashpoints import StoreStep as Step
 from posthouse.store.flush import Volumes
 from posthouse.store.maildir.environment import Environment
 from posthouse.store.maildir.location import MailLocation
@@ -25,7 +26,7 @@ FIRST, SECOND = DeliveryId("4bXyZ1abcdz0.0.0"), DeliveryId("4bXyZ1abcdz0.1.0")
 CHILD = """
 import asyncio, json, os, sys
 from posthouse.core.identifiers import DeliveryId, Uid
-from posthouse.store import crashpoints
+from posthouse.runtime import crashpoints
 from posthouse.store.flush import Volumes
 from posthouse.store.interface import FlagChange
 from posthouse.store.maildir.environment import Environment
@@ -39,19 +40,14 @@ shown = []
 
 def say(*uids):
     shown.extend(int(uid) for uid in uids)
-
-def on_reached(reached):
-    global skip
-    if reached.name == step:
-        if skip == 0:
-            print(json.dumps(shown), flush=True)
-            os._exit(7)
-        skip -= 1
+    print(json.dumps(shown), flush=True)
 
 async def main():
     environment = Environment(Volumes(), loop=asyncio.get_running_loop())
     store = MaildirStore(MailLocation(root), environment)
-    crashpoints.on_reached = on_reached
+    if step:
+        crashpoints.arm(f"{step}:{skip + 1}")
+    print(json.dumps(shown), flush=True)
     inbox = None
     for line in work.split(";"):
         exec(line.strip(), globals(), locals_of(store)) if not line.strip().startswith("await") else await store.flush()
@@ -86,8 +82,9 @@ def die(root: Path, step: Step | None, work: str, skip: int = 0, *, surely: bool
         timeout=60,
         check=False,
     )
-    assert answer.returncode in ((7,) if step and surely else (7, 9)), answer.stderr
-    found: list[int] = json.loads(answer.stdout)
+    killed = -signal.SIGKILL
+    assert answer.returncode in ((killed,) if step and surely else (killed, 9)), answer.stderr
+    found: list[int] = json.loads(answer.stdout.splitlines()[-1])
     return found
 
 

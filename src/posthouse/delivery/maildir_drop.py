@@ -10,7 +10,9 @@ import stat
 from pathlib import Path
 from typing import Final
 
+from posthouse.delivery.crashpoints import LocalStep
 from posthouse.delivery.mbox import MailboxFull, NotAMailbox, local_lines
+from posthouse.runtime.crashpoints import reach
 
 _FOLDERS: Final = ("tmp", "new", "cur")
 
@@ -42,13 +44,16 @@ def drop(
         while view:
             view = view[os.write(descriptor, view) :]
         os.fsync(descriptor)
+        reach(LocalStep.DROP_WRITTEN)
     except OSError:
         temporary.unlink(missing_ok=True)
         raise
     finally:
         os.close(descriptor)
     os.rename(temporary, maildir / "new" / name)
+    reach(LocalStep.DROP_NAMED)
     _flush(maildir / "new")
+    reach(LocalStep.DROP_FLUSHED)
     return True
 
 

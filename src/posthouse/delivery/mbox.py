@@ -14,7 +14,9 @@ import stat
 import time
 from typing import Final
 
+from posthouse.delivery.crashpoints import LocalStep
 from posthouse.delivery.locks import LockRules, dotlock, lock_descriptor
+from posthouse.runtime.crashpoints import reach
 
 DELIVERY_HEADER: Final = b"X-Posthouse-Delivery"
 _FROM_LINE: Final = re.compile(rb"^From ", re.MULTILINE)
@@ -97,7 +99,9 @@ def _append_locked(
             raise MailboxFull(path)
         try:
             _write(descriptor, before + message[0] + message[1], end)
+            reach(LocalStep.MBOX_WRITTEN)
             os.fsync(descriptor)
+            reach(LocalStep.MBOX_FLUSHED)
         except OSError:
             # Half a message is worse than none: the file is as it was, and the sender's copy is still in the queue.
             os.ftruncate(descriptor, end)

@@ -14,11 +14,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from posthouse.queue.crashpoints import CrashPoint, reach
+from posthouse.queue.crashpoints import QueueStep
 from posthouse.queue.fileops import FileOps
 from posthouse.queue.message import Message
 from posthouse.queue.recovery import Spool
 from posthouse.queue.segment import read_content
+from posthouse.runtime.crashpoints import reach
 
 T = TypeVar("T")
 
@@ -77,12 +78,12 @@ class ContentFiles:
         """Make octets and name durable."""
 
         def flush() -> None:
-            reach(CrashPoint.CONTENT_STREAMED)
+            reach(QueueStep.CONTENT_STREAMED)
             self._ops.fdatasync(content.descriptor)
             self._ops.close(content.descriptor)
             content.descriptor = -1
             self._ops.sync_directory(self._spool.large)
-            reach(CrashPoint.CONTENT_FLUSHED)
+            reach(QueueStep.CONTENT_FLUSHED)
 
         self._step(content, flush, done)
 

@@ -21,11 +21,12 @@ from posthouse.core.result import DeliveryStatus
 from posthouse.queue.active import Active, Attempt
 from posthouse.queue.agents import Agent, Agents
 from posthouse.queue.content import ContentFiles
-from posthouse.queue.crashpoints import CrashPoint, reach
+from posthouse.queue.crashpoints import QueueStep
 from posthouse.queue.loglines import QueueWarning
 from posthouse.queue.record import Redirect
 from posthouse.queue.scheduler import Job, Scheduler
 from posthouse.queue.transports import ERROR, Transports
+from posthouse.runtime.crashpoints import reach
 from posthouse.runtime.ipc import PeerLost
 from posthouse.runtime.schema import Deliver, JobRecipient, Outcomes, Written
 
@@ -264,7 +265,7 @@ class Dispatch:
         )
         self.agents.started(agent, message.queue_id, job)
         future = agent.connection.call(request, () if is_inline else (active.descriptor,))
-        reach(CrashPoint.JOB_SENT)
+        reach(QueueStep.JOB_SENT)
         future.add_done_callback(functools.partial(self._answered, job))
 
     def written(self, agent: Agent, note: Written) -> None:
@@ -276,7 +277,7 @@ class Dispatch:
                 return
 
     def _answered(self, job: Job, future: "asyncio.Future[Any]") -> None:
-        reach(CrashPoint.OUTCOME_RECEIVED)
+        reach(QueueStep.OUTCOME_RECEIVED)
         if self.stopping:
             self._loop.call_soon(self._rounds.look_quiet)
         attempt: Attempt = job.payload

@@ -19,7 +19,7 @@ import apsw
 from posthouse.core.identifiers import QueueId
 from posthouse.core.logline import Level
 from posthouse.queue.content import ContentFiles
-from posthouse.queue.crashpoints import CrashPoint, reach
+from posthouse.queue.crashpoints import QueueStep
 from posthouse.queue.fileops import FileOps
 from posthouse.queue.fold import Checkpoint, SegmentKey
 from posthouse.queue.index import Index, encode_row
@@ -28,6 +28,7 @@ from posthouse.queue.message import Area, Message, Place
 from posthouse.queue.record import AnyRecord, Enter
 from posthouse.queue.recovery import Report, Spool
 from posthouse.queue.segment import SegmentWriter, read_content, segment_name, segment_numbers, segment_of
+from posthouse.runtime.crashpoints import reach
 
 SETTLE_S: Final = 5.0
 """A message that is still being tried after this long is written to the index; most are gone before."""
@@ -145,7 +146,7 @@ class DeferredSegments:
             self._writer = None  # never written again; whatever is in it is complete or garbage
             writer.close()
             raise
-        reach(CrashPoint.MESSAGES_COPIED)
+        reach(QueueStep.MESSAGES_COPIED)
         return moves, unreadable
 
     def close(self) -> None:
@@ -237,7 +238,7 @@ class Housekeeping:
 
         def write(index: Index) -> None:
             index.write(rows, step.deletes, step.position, step.lease)
-            reach(CrashPoint.INDEX_COMMITTED)
+            reach(QueueStep.INDEX_COMMITTED)
 
         try:
             await self._ledger.index.run(write)
@@ -271,7 +272,7 @@ class Housekeeping:
         ops = self._ledger.ops
         if not is_reusable or not self._spares.keep(ops, path, self.settings.segment_octets):
             ops.unlink(path)
-        reach(CrashPoint.SEGMENT_RETIRED)
+        reach(QueueStep.SEGMENT_RETIRED)
 
     async def _compact_deferred(self) -> None:
         spool, state = self._ledger.spool, self._ledger.state
@@ -310,7 +311,7 @@ class Housekeeping:
 
             def relocate(index: Index, moves: list[Move] = moves) -> list[QueueId]:
                 moved = index.relocate((queue_id, old, new) for queue_id, _, old, new in moves)
-                reach(CrashPoint.COPIES_INDEXED)
+                reach(QueueStep.COPIES_INDEXED)
                 return moved
 
             moved = set(await ledger.index.run(relocate))

@@ -16,9 +16,10 @@ import apsw
 import msgspec
 
 from posthouse.core.identifiers import QueueId
-from posthouse.queue.crashpoints import CrashPoint, reach
+from posthouse.queue.crashpoints import QueueStep
 from posthouse.queue.fold import SegmentKey, Usage
 from posthouse.queue.message import Message, Place
+from posthouse.runtime.crashpoints import reach
 
 T = TypeVar("T")
 
@@ -129,7 +130,7 @@ class Index:
             self._db.executemany(
                 "INSERT OR REPLACE INTO meta VALUES (?, ?)", (("position", position), ("lease", lease))
             )
-            reach(CrashPoint.INDEX_WRITTEN)
+            reach(QueueStep.INDEX_WRITTEN)
 
     def get(self, queue_id: QueueId) -> Message | None:
         for row in self._db.execute(f"SELECT {_COLUMNS} FROM message WHERE queue_id = ?", (queue_id,)):

@@ -19,11 +19,12 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from posthouse.core.reply import LOCAL_ERROR, NO_SPACE, Reply
-from posthouse.queue.crashpoints import CrashPoint, reach
+from posthouse.queue.crashpoints import QueueStep
 from posthouse.queue.fileops import FileOps
 from posthouse.queue.message import Area, Place
 from posthouse.queue.record import AnyRecord, LeaseGiven
 from posthouse.queue.segment import SegmentWriter, position
+from posthouse.runtime.crashpoints import reach
 
 MAX_BATCH_OCTETS: Final = 8 * 1024 * 1024
 """A batch beyond this waits for the next flush: no answer is held up by more than a few megabytes of others."""
@@ -192,9 +193,9 @@ class Journal:
             offset, content_offset = segment.frame(records, content, buffers)
             written.append(Written(base + offset, base + segment.end, Place(Area.JOURNAL, number, content_offset)))
         segment.write(buffers, start)
-        reach(CrashPoint.RECORD_WRITTEN)
+        reach(QueueStep.RECORD_WRITTEN)
         segment.flush()
-        reach(CrashPoint.RECORD_FLUSHED)
+        reach(QueueStep.RECORD_FLUSHED)
         return written
 
     def _new_segment(self) -> SegmentWriter:
@@ -207,7 +208,7 @@ class Journal:
         self._next_number += 1
         self._good_end = 0
         self._segment = SegmentWriter(self._ops, self._directory, number, self._previous_end, self._take_spare())
-        reach(CrashPoint.SEGMENT_CREATED)
+        reach(QueueStep.SEGMENT_CREATED)
         return self._segment
 
     def _seal(self, error: OSError) -> Failure:

@@ -19,7 +19,7 @@ from posthouse.queue.active import Active, Attempt
 from posthouse.queue.agents import Agent
 from posthouse.queue.aliasing import Aliasing
 from posthouse.queue.content import ContentFiles
-from posthouse.queue.crashpoints import CrashPoint, reach
+from posthouse.queue.crashpoints import QueueStep
 from posthouse.queue.dispatch import Dispatch, DispatchLimits
 from posthouse.queue.index import DEFERRED, INCOMING
 from posthouse.queue.ledger import Ledger
@@ -31,6 +31,7 @@ from posthouse.queue.placement import Placement
 from posthouse.queue.record import AnyRecord, Defer, Deferral, Done, Redirect
 from posthouse.queue.scheduler import Job
 from posthouse.queue.transports import DISCARD, ERROR, MAILBOX, Transports
+from posthouse.runtime.crashpoints import reach
 from posthouse.runtime.schema import Outcomes
 
 _SENT: Final = DeliveryStatus.SENT
@@ -380,7 +381,7 @@ class Manager:
 
     def _done(self, active: Active, agent: Agent | None, retired: list[DeliveryId]) -> None:
         """The record of some successes is flushed; the job that brought them is over."""
-        reach(CrashPoint.RESULT_FLUSHED)
+        reach(QueueStep.RESULT_FLUSHED)
         if retired and agent is not None:
             self.dispatch.agents.retire(agent, retired)
         active.outstanding -= 1
@@ -498,7 +499,7 @@ class Manager:
             records.append(self._defer_record(active, age_s))
 
         def recorded() -> None:
-            reach(CrashPoint.BOUNCE_FLUSHED)
+            reach(QueueStep.BOUNCE_FLUSHED)
             if notice is not None:
                 self._notices.announce(message.queue_id, notice)
                 self.activate(notice.enter.message, notice.content)

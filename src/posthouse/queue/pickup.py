@@ -19,7 +19,7 @@ from posthouse.core.identifiers import QueueId
 from posthouse.core.logline import Level, LogLine, Message
 from posthouse.core.reply import MailError, Reply
 from posthouse.queue.content import ContentFiles, LargeContent
-from posthouse.queue.crashpoints import CrashPoint, reach
+from posthouse.queue.crashpoints import QueueStep
 from posthouse.queue.inotify import DirectoryWatch
 from posthouse.queue.ledger import Ledger
 from posthouse.queue.loglines import PickedUp
@@ -28,6 +28,7 @@ from posthouse.queue.manager import Manager
 from posthouse.queue.reception import Reception
 from posthouse.queue.recovery import Spool
 from posthouse.queue.submission import Submitted, normalize
+from posthouse.runtime.crashpoints import reach
 
 BATCH_OCTETS: Final = 16 * 1024 * 1024
 """Content read from the maildrop in one go; the rest follows when that is in the journal."""
@@ -155,7 +156,7 @@ class Pickup:
         }
         refused = [file for file, _ in refusals.values()]
         again = len(taken) + len(refused) < len(good)
-        reach(CrashPoint.MAILDROP_JOURNALLED)
+        reach(QueueStep.MAILDROP_JOURNALLED)
         for name, (_, reply) in refusals.items():
             self._emit(Message(Level.WARNING, "pickup", f"warning: maildrop file {name} is set aside: {reply}"))
         self._unremoved.update((file.source, file) for file in taken)
@@ -169,7 +170,7 @@ class Pickup:
         except OSError as error:
             self._emit(Message(Level.WARNING, "pickup", f"warning: the maildrop cannot be changed: {error}"))
             return False
-        reach(CrashPoint.MAILDROP_REMOVED)
+        reach(QueueStep.MAILDROP_REMOVED)
         sources = {file.source for file in taken}
         self._unremoved.clear()
         for message in [one for one in self._ledger.state.messages.values() if one.source in sources]:

@@ -17,7 +17,7 @@ from posthouse.core.logline import LogLine
 from posthouse.core.reply import NO_SPACE, MailError, PermFail, Reply, TempFail
 from posthouse.queue.cleanup import Cleanup, Expanded
 from posthouse.queue.content import ContentFiles, LargeContent
-from posthouse.queue.crashpoints import CrashPoint, reach
+from posthouse.queue.crashpoints import QueueStep
 from posthouse.queue.journal import storage_reply
 from posthouse.queue.ledger import Ledger
 from posthouse.queue.loglines import Cleaned
@@ -25,6 +25,7 @@ from posthouse.queue.manager import Manager
 from posthouse.queue.message import Message
 from posthouse.queue.passthrough import Passthrough
 from posthouse.queue.record import Enter
+from posthouse.runtime.crashpoints import reach
 from posthouse.runtime.ipc import Connection, Responder, SchemaError
 from posthouse.runtime.schema import (
     AbortContent,
@@ -212,7 +213,7 @@ class Reception:
     def _answer(respond: Responder, failure: Reply | None) -> None:
         if failure is None:
             respond(Done())
-            reach(CrashPoint.ACCEPTED)
+            reach(QueueStep.ACCEPTED)
         else:
             respond(Failure(failure))
 

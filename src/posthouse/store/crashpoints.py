@@ -1,29 +1,27 @@
-"""Named places between two system calls where a test lets the process die.
+"""The steps of the mail store between which a crash must lose nothing; docs/mail-store.md describes each."""
 
-`reached` costs one comparison. Nothing but a test sets `on_reached`; what must hold after a death at each step is
-written in tests/store/test_crashes.py.
-"""
-
-import enum
-from collections.abc import Callable
+from posthouse.runtime.crashpoints import CrashPoint
 
 
-class Step(enum.Enum):
-    DELIVERY_WRITTEN = "the file is in tmp, complete, not yet named in new"
-    DELIVERY_NAMED = "the file is in new, nothing flushed"
-    UIDS_RESERVED = "a block of UIDs is on disk, none of them shown"
-    UIDS_ASSIGNED = "messages have UIDs in memory, their rows are not yet written"
-    FLAGS_RENAMED = "files are renamed, the index knows the old names"
-    TOMBSTONE_STORED = "the tombstone is durable, the file still stands"
-    EXPUNGED = "files are gone, the index still has them"
-    COPIED = "files of a copy stand in the target, the index does not know them"
-    MOVED = "files of a move stand in the target, the index knows neither side"
-    FOLDER_RENAMED = "the folder has its new name, the index the old one"
+class StoreStep(CrashPoint):
+    """Values are the numbers of the steps in docs/mail-store.md."""
 
-
-on_reached: Callable[[Step], None] | None = None
-
-
-def reached(step: Step) -> None:
-    if on_reached is not None:
-        on_reached(step)
+    DELIVERY_WRITTEN = 1
+    DELIVERY_NAMED = 2
+    STORE_FLUSHED = 3
+    UIDS_RESERVED = 4
+    UIDS_ASSIGNED = 5
+    APPEND_WRITTEN = 6
+    APPEND_NAMED = 7
+    FLAGS_RENAMED = 8
+    COPIED = 9
+    MOVED = 10
+    TOMBSTONE_STORED = 11
+    EXPUNGED = 12
+    STORE_INDEX_COMMITTED = 13
+    FOLDER_MADE = 14
+    RENAME_ANNOUNCED = 15
+    FOLDER_RENAMED = 16
+    FOLDER_TRASHED = 17
+    TEXT_WRITTEN = 18
+    SIZE_ADDED = 19

@@ -11,7 +11,8 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from posthouse.core.identifiers import DeliveryId
-from posthouse.store.crashpoints import Step, reached
+from posthouse.runtime.crashpoints import reach
+from posthouse.store.crashpoints import StoreStep
 from posthouse.store.interface import MailboxNotFound
 from posthouse.store.maildir import layout
 from posthouse.store.maildir.index import Index
@@ -75,14 +76,14 @@ class Deliveries:
         except FileNotFoundError:
             self._make(name, directory)
             descriptor = create_file(temporary, data)
-        reached(Step.DELIVERY_WRITTEN)
+        reach(StoreStep.DELIVERY_WRITTEN)
         try:
             os.rename(temporary, f"{directory}/{file}")
         except OSError:
             os.close(descriptor)
             os.unlink(temporary)
             raise
-        reached(Step.DELIVERY_NAMED)
+        reach(StoreStep.DELIVERY_NAMED)
         store.wrote(descriptor, f"{directory}/new")
         self.unretired[delivery] = (name, base)
         if (view := self._views.get(name)) is not None:
@@ -259,7 +260,7 @@ class Deliveries:
         """Their tombstones are on disk."""
         if not doomed:
             return
-        reached(Step.TOMBSTONE_STORED)
+        reach(StoreStep.TOMBSTONE_STORED)
         gone: list[tuple[MaildirMailbox, str]] = []
         for folder, file in doomed:
             try:

@@ -10,7 +10,8 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from posthouse.core.identifiers import ModSeq, Uid, UidValidity
-from posthouse.store.crashpoints import Step, reached
+from posthouse.runtime.crashpoints import reach
+from posthouse.store.crashpoints import StoreStep
 from posthouse.store.interface import SEEN, MailboxEvent, MailboxNotFound, MessageRow
 from posthouse.store.listeners import Listeners
 from posthouse.store.maildir import layout
@@ -208,7 +209,7 @@ class Folder:
             index = self.store.need_index()
             index.save(state)
             index.commit_durably()
-            reached(Step.UIDS_RESERVED)
+            reach(StoreStep.UIDS_RESERVED)
             self.reserved(state.uid_reserved, state.modseq_reserved)
 
     def reserved(self, uid: int, modseq: int) -> None:

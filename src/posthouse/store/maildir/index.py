@@ -20,6 +20,8 @@ import apsw
 import msgspec
 
 from posthouse.core.identifiers import DeliveryId
+from posthouse.runtime.crashpoints import reach
+from posthouse.store.crashpoints import StoreStep
 from posthouse.store.flush import sync_file
 from posthouse.store.interface import Cached
 from posthouse.store.wiretexts import WireTexts
@@ -210,6 +212,7 @@ class Index:
         self._changed = True
         try:
             self._db.execute("COMMIT")
+            reach(StoreStep.STORE_INDEX_COMMITTED)
         except apsw.Error as error:
             self.error = error
             with contextlib.suppress(apsw.Error):

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 from posthouse.core.identifiers import DeliveryId, ModSeq, Uid
-from posthouse.store.crashpoints import Step, reached
+from posthouse.runtime.crashpoints import reach
+from posthouse.store.crashpoints import StoreStep
 from posthouse.store.interface import Cached, FlagChange, Listener, MailboxStatus, MessageRow
 from posthouse.store.maildir.failures import translated
 from posthouse.store.maildir.folder import Folder
@@ -173,11 +174,13 @@ class MaildirMailbox(Folder):
         try:
             if internal_date_s is not None:
                 os.utime(descriptor, (internal_date_s, internal_date_s))
+            reach(StoreStep.APPEND_WRITTEN)
             os.rename(temporary, path)
         except OSError:
             os.close(descriptor)
             os.unlink(temporary)
             raise
+        reach(StoreStep.APPEND_NAMED)
         self.store.wrote(descriptor, f"{self.directory}/cur")
         self.store.size.add(len(data), 1)
         date = now_s if internal_date_s is None else internal_date_s
@@ -192,7 +195,7 @@ class MaildirMailbox(Folder):
         index = self.store.need_index()
         with index.grouped():
             uid = self.take_uids(len(files))
-            reached(Step.UIDS_ASSIGNED)
+            reach(StoreStep.UIDS_ASSIGNED)
             modseq = self.next_modseq()
             rows = [
                 IndexRow(uid + number, file, " ".join(sorted(extra)), modseq, date, size)
@@ -250,7 +253,7 @@ class MaildirMailbox(Folder):
                 # What was renamed before a failure is so, and the index must say it.
                 if renamed:
                     self.store.touched(prefix + "cur", prefix + "new")
-                    reached(Step.FLAGS_RENAMED)
+                    reach(StoreStep.FLAGS_RENAMED)
                     self.change_rows(renamed)
                     self.tell(changed=[row for row, _, _ in renamed], origin=origin)
         return lost
@@ -260,7 +263,7 @@ class MaildirMailbox(Folder):
         self.alive()
         rows = self.table.select(sorted(set(uids)))
         removed = self._let_go([row.uid for row in rows])
-        reached(Step.EXPUNGED)
+        reach(StoreStep.EXPUNGED)
         with self.store.need_index().grouped():
             gone = self.remove_rows(removed)
         self.tell(expunged=gone, origin=origin)
@@ -323,7 +326,7 @@ class MaildirMailbox(Folder):
         # Those that were renamed are gone from here; those that were linked wait for their tombstones.
         linked = [uid for uid in moved if self.store.may_return(base_of(self.files[uid][4:])) is not None]
         self._let_go(linked, count=False)
-        reached(Step.MOVED)
+        reach(StoreStep.MOVED)
         with self.store.need_index().grouped():
             gone = self.remove_rows(moved)
         self.tell(expunged=gone, origin=origin)
@@ -360,7 +363,7 @@ class MaildirMailbox(Folder):
         self.store.touched(f"{into.directory}/cur", f"{self.directory}/cur", f"{self.directory}/new")
         if act == self._link:
             self.store.size.add(octets, len(done))
-        reached(Step.COPIED)
+        reach(StoreStep.COPIED)
         new = into._take([item for _, _, item in done], [row.flags for row, _, _ in done])
         into.tell(new, origin=origin)
         return [(row.uid, copied.uid) for (row, _, _), copied in zip(done, new, strict=True)]

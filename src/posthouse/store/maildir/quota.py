@@ -10,6 +10,8 @@ import time
 from collections.abc import Iterable
 from typing import Final
 
+from posthouse.runtime.crashpoints import reach
+from posthouse.store.crashpoints import StoreStep
 from posthouse.store.interface import OverQuota
 from posthouse.store.maildir.names import file_size
 from posthouse.store.maildir.textfiles import read_text
@@ -86,6 +88,7 @@ class MaildirSize:
             line = f"{octets} {messages}\n".encode()
             untouched = before is not None and os.fstat(descriptor).st_size == before[1]
             os.write(descriptor, line)
+            reach(StoreStep.SIZE_ADDED)
             status = os.fstat(descriptor)
         finally:
             os.close(descriptor)

@@ -17,7 +17,8 @@ from typing import Final, NamedTuple
 import apsw
 
 from posthouse.core.identifiers import DeliveryId
-from posthouse.store.crashpoints import Step, reached
+from posthouse.runtime.crashpoints import reach
+from posthouse.store.crashpoints import StoreStep
 from posthouse.store.flush import Volume
 from posthouse.store.interface import (
     InvalidName,
@@ -140,6 +141,7 @@ class MaildirStore:
         if self.volume.failures != mark.failures:
             self.abandon_flush(mark)
             raise StorageFailed("Internal error: cannot flush to disk", "an earlier flush of the same data failed")
+        reach(StoreStep.STORE_FLUSHED)
         for folder, uid, modseq in mark.reserved:
             folder.reserved(uid, modseq)
         self.deliveries.remove_doomed(mark.doomed)
@@ -393,6 +395,7 @@ class MaildirStore:
         if name == INBOX or self._exists(name):
             raise MailboxExists("Mailbox already exists")
         layout.make(f"{self.root}/{entry}", folder=True)
+        reach(StoreStep.FOLDER_MADE)
         self.touched(self.root, f"{self.root}/{entry}")
         self.need_index().remove_mailbox(name)
         if special_use:
@@ -418,6 +421,7 @@ class MaildirStore:
         self._bury_folder(name, files)
         trashed = f"{self.root}/{layout.TRASHED}{time.time_ns()}"
         os.rename(path, trashed)
+        reach(StoreStep.FOLDER_TRASHED)
         self.touched(self.root)
         with index.grouped():
             index.remove_mailbox(name)
@@ -436,7 +440,7 @@ class MaildirStore:
         if buried:
             self.deliveries.bury(buried)
             self.need_index().commit_durably()
-            reached(Step.TOMBSTONE_STORED)
+            reach(StoreStep.TOMBSTONE_STORED)
 
     @translated
     def rename(self, old: str, new: str) -> None:
@@ -466,9 +470,10 @@ class MaildirStore:
             self._bury_folder(name, (file for part in ("new", "cur") for file in os.listdir(f"{path}/{part}")))
         index = self.need_index()
         index.announce_rename(list(moving.items()))
+        reach(StoreStep.RENAME_ANNOUNCED)
         for name in moving:
             os.rename(f"{self.root}/{existing[name]}", f"{self.root}/{entries[name]}")
-        reached(Step.FOLDER_RENAMED)
+        reach(StoreStep.FOLDER_RENAMED)
         self.touched(self.root)
         with index.grouped():
             index.rename_mailboxes(moving.items())

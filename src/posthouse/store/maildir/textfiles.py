@@ -6,6 +6,9 @@ import time
 from collections.abc import Iterator
 from typing import Final
 
+from posthouse.runtime.crashpoints import reach
+from posthouse.store.crashpoints import StoreStep
+
 STALE_LOCK_S: Final = 120.0
 """Dovecot takes over a dotlock of this age."""
 
@@ -29,6 +32,7 @@ def write_text(path: str, text: str, *, durable: bool = True) -> None:
             os.fsync(descriptor)
     finally:
         os.close(descriptor)
+    reach(StoreStep.TEXT_WRITTEN)
     os.rename(temporary, path)
 
 
