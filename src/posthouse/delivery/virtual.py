@@ -220,7 +220,11 @@ class _Job:
             return
         self._tell_written(tuple(one.recipient.index for one in written))
         self._content = b""
-        self._owner._checkpoint.add([one.store for one in written], lambda errors: self._flushed(written, errors))
+        self._owner._checkpoint.add(
+            [one.store for one in written],
+            lambda errors: self._flushed(written, errors),
+            is_urgent=self._job.is_awaited,
+        )
 
     def _write(self, recipient: JobRecipient, store: MaildirStore, delivery: DeliveryId) -> bool:
         owner, job = self._owner, self._job

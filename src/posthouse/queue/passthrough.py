@@ -186,6 +186,7 @@ class Passthrough:
                     content=b"" if descriptor >= 0 else content,
                     body=envelope.body,
                     smtputf8=envelope.smtputf8,
+                    is_awaited=True,
                 )
                 try:
                     answer = await agent.connection.call(request, (descriptor,) if descriptor >= 0 else ())

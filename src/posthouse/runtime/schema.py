@@ -155,7 +155,7 @@ class Deliver(Request, frozen=True):
     Content is inline, or (`content` empty and `size` > 0) the one descriptor that comes with the frame, read only,
     message
     from offset 0. `maybe_delivered` is true if an earlier attempt may have succeeded without our knowing
-    (after a crash): then a mailbox looks before it writes.
+    (after a crash): then a mailbox looks before it writes. `is_awaited`: a client waits for the outcome (LMTP).
     """
 
     queue_id: QueueId
@@ -172,6 +172,7 @@ class Deliver(Request, frozen=True):
     ret: str = ""
     envid: str = ""
     maybe_delivered: bool = False
+    is_awaited: bool = False
     replies: ClassVar = (Outcomes,)
 
 

@@ -21,18 +21,25 @@ class Checkpoint:
         self._on_bug = on_bug
         self._loop = asyncio.get_running_loop()
         self._waiting: list[tuple[Sequence[MaildirStore], Finish]] = []
+        self._is_urgent = False
         self._last_s = -1e9
         self._timer: asyncio.Handle | None = None
         self._running: asyncio.Task[None] | None = None
 
-    def add(self, stores: Sequence[MaildirStore], finish: Finish) -> None:
-        """These stores were written to; `finish` is called when it is on disk, or cannot be."""
+    def add(self, stores: Sequence[MaildirStore], finish: Finish, *, is_urgent: bool = False) -> None:
+        """These stores were written to; `finish` is called when it is on disk, or cannot be. With `is_urgent` somebody
+        does nothing else until then: the interval is not waited for, only a flush that is under way."""
         self._waiting.append((stores, finish))
+        if is_urgent and not self._is_urgent:
+            self._is_urgent = True
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
         self._arm()
 
     def _arm(self) -> None:
         if self._timer is None and self._running is None and self._waiting:
-            wait_s = self._last_s + self.interval_s - self._loop.time()
+            wait_s = 0.0 if self._is_urgent else self._last_s + self.interval_s - self._loop.time()
             # call_soon: what else came in with this turn of the loop is taken along.
             self._timer = (
                 self._loop.call_later(wait_s, self._begin) if wait_s > 0 else self._loop.call_soon(self._begin)
@@ -42,6 +49,7 @@ class Checkpoint:
         self._timer = None
         self._last_s = self._loop.time()
         batch, self._waiting = self._waiting, []
+        self._is_urgent = False
         self._running = self._loop.create_task(self._flush(batch))
         self._running.add_done_callback(self._over)
 
