@@ -4,6 +4,8 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,10 +17,18 @@ SEED = 7
 ROUNDS = 12
 
 
+@pytest.fixture
+def open_directory() -> Iterator[Path]:
+    """A directory that system users reach too; pytest's own are closed to them from above."""
+    directory = Path(tempfile.mkdtemp(prefix="posthouse-torture-"))
+    directory.chmod(0o755)
+    yield directory
+    shutil.rmtree(directory)
+
+
 @pytest.mark.timeout(600)
-def test_nothing_acknowledged_is_lost_or_doubled_in_a_short_torture(tmp_path: Path) -> None:
-    tmp_path.chmod(0o755)
-    torture = Torture(tmp_path, SEED)
+def test_nothing_acknowledged_is_lost_or_doubled_in_a_short_torture(open_directory: Path) -> None:
+    torture = Torture(open_directory, SEED)
     try:
         failed = torture.run(0, ROUNDS)
     finally:
