@@ -1,93 +1,79 @@
 """Peer and product in turn, median ratio of pairs.
 
-usage: python -m bench [--pairs N] [--count N] [--connections N] [--size N] [--stock-only]
+usage: python -m bench [--list] [--lines NAME,NAME...] [--pairs N] [--quick] [--no-write]
+NAME is a line, or the beginning of lines' names. Without --lines, everything: about 40 minutes with three pairs.
 """
 
 import argparse
-import statistics
-import subprocess
+import datetime
+import os
 import sys
 import tempfile
-import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
-from bench.arrivals import Arrivals
-from bench.process_tree import cpu_seconds, memory_mb
-from bench.servers import Postfix, Posthouse, Server
+from bench import growth_lines, imap_lines, machine, report, results, smtp_lines, system_lines
+from bench.comparison import Comparison
+from bench.idle_connections import allow_descriptors
+from bench.line import Line, Scale
 
-RUN_LIMIT_S = 120.0
-
-
-@dataclass(frozen=True)
-class Run:
-    """Messages per second accepted and delivered (durably, queue empty), CPU milliseconds per message, memory."""
-
-    accepted_per_s: float
-    delivered_per_s: float
-    cpu_ms: float
-    pss_mb: float
+SECTIONS: tuple[tuple[str, str, tuple[Line, ...]], ...] = (
+    ("Accepting and delivering", "Postfix", smtp_lines.LINES),
+    ("IMAP, LMTP, logins", "Dovecot", imap_lines.LINES),
+    ("Memory, connections, start, a burst on the disk", "Peer", system_lines.LINES),
+    ("Growth", "Peer", growth_lines.LINES),
+)
+ROOT = Path(__file__).parent.parent
+QUICK_DIVISOR = 20
 
 
-def measure(server: Server, *, connections: int, count: int, size: int) -> Run:
-    arrivals = Arrivals(maildir / "new" for maildir in server.maildirs)
-    cpu_before = cpu_seconds(server.pid)
-    start = time.monotonic()
-    command = ["smtp-source", "-s", str(connections), "-m", str(count), "-l", str(size), "-N"]
-    command += ["-f", "sender@mail.example.test", "-t", "user@example.test", f"127.0.0.1:{server.port}"]
-    subprocess.run(command, check=True, timeout=RUN_LIMIT_S)
-    accepted = time.monotonic() - start
-    while arrivals.poll() < count or not server.queue_is_empty():
-        if time.monotonic() - start > RUN_LIMIT_S:
-            raise TimeoutError(f"{server.name}: {arrivals.count} of {count} messages arrived")
-        time.sleep(0.01)
-    delivered = max(time.monotonic() - start, 1e-9)
-    cpu = cpu_seconds(server.pid) - cpu_before
-    arrivals.close()
-    return Run(count / accepted, count / delivered, cpu / count * 1000, memory_mb(server.pid)["pss"])
+def selected(wanted: str) -> list[Line]:
+    """Raises SystemExit for a name that no line begins with."""
+    lines = [line for _, _, lines in SECTIONS for line in lines]
+    if not wanted:
+        return lines
+    found: list[Line] = []
+    for name in wanted.split(","):
+        matching = [line for line in lines if line.name.startswith(name)]
+        if not matching:
+            raise SystemExit(f"bench: no line is called {name}; see --list")
+        found += [line for line in matching if line not in found]
+    return found
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("--list", action="store_true", help="the lines")
+    parser.add_argument("--lines", default="", help="only these, separated by commas")
     parser.add_argument("--pairs", type=int, default=3)
-    parser.add_argument("--count", type=int, default=4000)
-    parser.add_argument("--connections", type=int, default=50)
-    parser.add_argument("--size", type=int, default=1024)
-    parser.add_argument("--stock-only", action="store_true")
+    parser.add_argument("--quick", action="store_true", help=f"loads {QUICK_DIVISOR} times smaller; nothing is written")
+    parser.add_argument("--no-write", action="store_true", help="results and page stay as they are")
     options = parser.parse_args()
-    scratch = Path(tempfile.mkdtemp(prefix="posthouse-bench-"))
-    scratch.chmod(0o755)
-    kinds: list[tuple[str, Callable[[Path], Server]]] = [
-        ("Postfix, stock", lambda root: Postfix.start(root, tuned=False)),
-        ("Posthouse", Posthouse.start),
-    ]
-    if not options.stock_only:
-        kinds.insert(1, ("Postfix, tuned", lambda root: Postfix.start(root, tuned=True)))
-    runs: dict[str, list[Run]] = {name: [] for name, _ in kinds}
-    print(f"accept -> Maildir: {options.count} messages of {options.size} octets, {options.connections} connections")
-    for pair in range(options.pairs):
-        for name, start in kinds:
-            server = start(scratch / f"{pair}-{name.replace(', ', '-').lower()}")
-            try:
-                run = measure(server, connections=options.connections, count=options.count, size=options.size)
-            finally:
-                server.stop()
-            runs[name].append(run)
-            print(
-                f"  {name:15s} accepted {run.accepted_per_s:7.0f}/s  delivered {run.delivered_per_s:7.0f}/s"
-                f"  CPU {run.cpu_ms:6.3f} ms/message  PSS {run.pss_mb:6.1f} MB",
-                flush=True,
-            )
-    for name, _ in kinds[:-1]:
-        pairs = list(zip(runs["Posthouse"], runs[name], strict=True))
-        speed = statistics.median(ours.delivered_per_s / theirs.delivered_per_s for ours, theirs in pairs)
-        cpu = statistics.median(theirs.cpu_ms / ours.cpu_ms for ours, theirs in pairs)
-        print(
-            f"Posthouse : {name}: delivers {speed:.2f} x as much, {cpu:.2f} x less CPU a message"
-            f" (median of {len(pairs)})"
-        )
-    return 0
+    lines = selected(options.lines)
+    if options.list:
+        for line in lines:
+            print(f"{line.name:22s} {line.title}")
+        return 0
+    if os.getuid() != 0:
+        raise SystemExit("bench: Postfix and Dovecot start as root only")
+    allow_descriptors(25_000)
+    comparison = Comparison(lines, options.pairs, Scale(QUICK_DIVISOR if options.quick else 1))
+    comparison.run()
+    for failure in comparison.failures:
+        print(f"bench: {failure}", file=sys.stderr)
+    about = {
+        "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d"),
+        "version": machine.product_version(ROOT),
+        "pairs": str(options.pairs),
+    }
+    old = {"machine": {}, "lines": {}} if options.quick else results.load()
+    new = results.merge(old, machine.describe(Path(tempfile.gettempdir())), comparison.runs, about)
+    text = report.page(SECTIONS, new)
+    if options.quick or options.no_write:
+        print(text)
+    else:
+        results.save(new)
+        report.write(text, ROOT / "docs/performance.md")
+    return 1 if comparison.failures else 0
 
 
 if __name__ == "__main__":

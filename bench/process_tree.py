@@ -51,3 +51,15 @@ def memory_mb(root: int) -> dict[str, float]:
         for key, pattern in (("rss", "Rss"), ("pss", "Pss"), ("private", "Private_(?:Clean|Dirty)")):
             total[key] += sum(int(kb) for kb in re.findall(rf"^{pattern}:\s+(\d+)", text, re.MULTILINE)) / 1024
     return total
+
+
+def pss_kb(root: int) -> float:
+    return memory_mb(root)["pss"] * 1024
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
