@@ -43,7 +43,8 @@ def start(root: Path, *, tuned: bool, scheme: str = "PLAIN", cache: str = "10M")
     stored = passwords.stored(scheme)
     (root / "passwd").write_text("".join(f"u{number:02d}@example.test:{stored}::::::\n" for number in range(USERS)))
     begin = time.monotonic()
-    subprocess.run(["dovecot", "-c", str(root / "dovecot.conf")], check=True, capture_output=True, timeout=60)
+    with open(root / "stderr", "wb") as errors:  # a pipe would stay open in its processes
+        subprocess.run(["dovecot", "-c", str(root / "dovecot.conf")], check=True, stderr=errors, timeout=60)
     wait_for_greeting(ports["imap"], b"* OK")
     ready = time.monotonic() - begin
     pid = int((root / "run/master.pid").read_text())
