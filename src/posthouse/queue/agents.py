@@ -32,21 +32,33 @@ class Agents:
     def __init__(self, on_ready: Callable[[str], None]) -> None:
         self._on_ready = on_ready
         self._by_kind: dict[str, dict[int, Agent]] = {}
+        self._replaced: dict[tuple[str, int], list[Agent]] = {}
+        """Connected, but another process came later. While a worker is being replaced there are two of it, and after a
+        restart of ours the one that goes may register after the one that stays."""
         self._with_retired: set[Agent] = set()
 
     def register(self, kind: str, worker: int, connection: Connection) -> Agent:
         """A worker that registers again (it was replaced) takes the place of the one before."""
         agent = Agent(kind, worker, connection)
-        self._by_kind.setdefault(kind, {})[worker] = agent
+        workers = self._by_kind.setdefault(kind, {})
+        if worker in workers:
+            self._replaced.setdefault((kind, worker), []).append(workers[worker])
+        workers[worker] = agent
         connection.closed.add_done_callback(lambda _: self._lost(agent))
         self._on_ready(kind)
         return agent
 
     def _lost(self, agent: Agent) -> None:
-        workers = self._by_kind.get(agent.kind, {})
-        if workers.get(agent.worker) is agent:
-            del workers[agent.worker]
         self._with_retired.discard(agent)
+        workers = self._by_kind[agent.kind]
+        replaced = self._replaced.get((agent.kind, agent.worker), [])
+        if workers.get(agent.worker) is not agent:
+            replaced.remove(agent)
+        elif replaced:
+            workers[agent.worker] = replaced.pop()
+            self._on_ready(agent.kind)
+        else:
+            del workers[agent.worker]
 
     def choose(self, kind: str, worker: int) -> Agent | None:
         """For "mailbox" the one worker that owns the user, for the others the one with the least to do."""

@@ -173,6 +173,7 @@ class LocalProcess(ProcessMain):
         self._children: Children | None = None
         self._queue: Peer | None = None
         self._running = 0
+        self._is_draining = False
         self._idle = asyncio.Event()
 
     def before_jail(self) -> None:
@@ -206,12 +207,13 @@ class LocalProcess(ProcessMain):
         if task.cancelled():
             return
         if task.exception() is not None:
-            asyncio.get_running_loop().call_later(0.2, self._keep_connected)
+            if not self._is_draining:
+                asyncio.get_running_loop().call_later(0.2, self._keep_connected)
         else:
             task.result().closed.add_done_callback(self._on_lost)
 
     def _on_lost(self, _: "asyncio.Future[str]") -> None:
-        if self._queue is not None:
+        if self._queue is not None and not self._is_draining:
             self._keep_connected()
 
     async def _register(self, connection: Connection) -> None:
@@ -219,6 +221,8 @@ class LocalProcess(ProcessMain):
         assert isinstance(reply, Done)
 
     async def drain(self) -> None:
+        """A queue that starts meanwhile is served by the process that takes our place."""
+        self._is_draining = True
         await self._idle.wait()
 
     async def stop(self) -> None:
