@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from posthouse.core.identifiers import DeliveryId
-from posthouse.store.interface import StorageFailed
+from posthouse.store.interface import MailboxEvent, StorageFailed
 from posthouse.store.maildir.environment import Environment
+from posthouse.store.maildir.mailbox import MaildirMailbox
 from posthouse.store.maildir.store import MaildirStore
 from tests.store.maildir.test_foreign_writers import TEXT, WIRE, drop, only
 
@@ -199,6 +200,25 @@ def test_a_removed_delivery_stays_hidden_until_its_file_can_be_removed(
     store.deliver(WIRE, FIRST, "INBOX", False)  # the queue asks again, and it is done
     store.flush_now()
     assert list((root / "new").iterdir()) == list((root / "cur").iterdir()) == []
+
+
+def test_what_an_expunge_removed_before_it_failed_is_gone_and_everybody_hears_of_it(
+    store: MaildirStore, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.deliver(WIRE, FIRST, "INBOX", False)
+    inbox = store.open("INBOX")
+    delivered, appended = inbox.rows()[0].uid, inbox.append(WIRE, frozenset(), None, None)
+    heard: list[MailboxEvent] = []
+    assert isinstance(inbox, MaildirMailbox)
+    inbox.listeners.add(heard.append)
+    with monkeypatch.context() as broken:
+        broken.setattr(os, "unlink", _refuse)
+        with pytest.raises(StorageFailed):
+            inbox.expunge([delivered, appended], heard)
+    assert [row.uid for row in inbox.rows()] == [appended]
+    store.flush_now()
+    assert [row.uid for row in store.open("INBOX").rows()] == [appended]
+    assert [(event.expunged, event.origin) for event in heard] == [((delivered,), None)]
 
 
 def test_many_recovered_deliveries_look_at_the_directory_once(make_store: MakeStore) -> None:

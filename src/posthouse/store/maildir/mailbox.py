@@ -262,19 +262,31 @@ class MaildirMailbox(Folder):
     def expunge(self, uids: Sequence[Uid], origin: object) -> Sequence[Uid]:
         self.alive()
         rows = self.table.select(sorted(set(uids)))
-        removed = self._let_go([row.uid for row in rows])
+        removed: list[Uid] = []
+        try:
+            self._let_go([row.uid for row in rows], removed)
+        except OSError:
+            # One cannot be removed: those before it are gone all the same, and everybody hears of it.
+            self._expunged(removed, None)
+            raise
+        return self._expunged(removed, origin)
+
+    def _expunged(self, removed: Sequence[Uid], origin: object) -> Sequence[Uid]:
         reach(StoreStep.EXPUNGED)
         with self.store.need_index().grouped():
             gone = self.remove_rows(removed)
         self.tell(expunged=gone, origin=origin)
         return gone
 
-    def _let_go(self, uids: Sequence[Uid], *, count: bool = True) -> list[Uid]:
-        """Remove the files; those whose delivery may be asked for again wait until their tombstones are on disk."""
+    def _let_go(self, uids: Sequence[Uid], removed: list[Uid], *, count: bool = True) -> None:
+        """Remove the files; those whose delivery may be asked for again wait until their tombstones are on disk.
+
+        `removed` gets those that are gone for everybody, also when OSError is raised for another.
+        """
         self.store.about_to_write()
         waiting: list[tuple[DeliveryId, str]] = []
+        waiting_uids: list[Uid] = []
         octets = 0
-        removed: list[Uid] = []
         try:
             for uid in uids:
                 file = self.files.get(uid)
@@ -284,6 +296,7 @@ class MaildirMailbox(Folder):
                     delivery = self.store.may_return(base_of(file[4:]))
                     if delivery is not None:
                         waiting.append((delivery, file))
+                        waiting_uids.append(uid)
                         break
                     try:
                         os.unlink(f"{self.directory}/{file}")
@@ -295,15 +308,16 @@ class MaildirMailbox(Folder):
                 else:
                     continue
                 octets += octets_here
-                removed.append(uid)
+                if not waiting_uids or waiting_uids[-1] != uid:
+                    removed.append(uid)
         finally:
+            if waiting:
+                self.store.doom(self, waiting)
+                removed += waiting_uids
             if removed:
                 self.store.touched(f"{self.directory}/cur", f"{self.directory}/new")
                 if count:
                     self.store.size.add(-octets, -len(removed))
-            if waiting:
-                self.store.doom(self, waiting)
-        return removed
 
     # ── copying ──
 
@@ -325,7 +339,7 @@ class MaildirMailbox(Folder):
         moved = [old for old, _ in pairs]
         # Those that were renamed are gone from here; those that were linked wait for their tombstones.
         linked = [uid for uid in moved if self.store.may_return(base_of(self.files[uid][4:])) is not None]
-        self._let_go(linked, count=False)
+        self._let_go(linked, [], count=False)
         reach(StoreStep.MOVED)
         with self.store.need_index().grouped():
             gone = self.remove_rows(moved)
