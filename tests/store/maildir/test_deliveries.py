@@ -185,6 +185,23 @@ def test_a_delivery_that_cannot_be_taken_back_is_not_made_twice(
     assert only(root / "new").read_bytes() == TEXT
 
 
+def test_a_delivery_taken_back_while_the_directory_could_not_be_read_is_shown_once(
+    store: MaildirStore, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inbox = store.open("INBOX")
+    list(inbox.rows())
+    store.deliver(WIRE, FIRST, "INBOX", False)
+    first = [row.uid for row in inbox.rows()]
+    with monkeypatch.context() as broken:
+        broken.setattr(MaildirMailbox, "refresh_now", _refuse)
+        with pytest.raises(StorageFailed):
+            store.withdraw([FIRST])
+    store.deliver(WIRE, FIRST, "INBOX", False)
+    assert only(root / "new").read_bytes() == TEXT
+    [row] = inbox.rows()
+    assert row.uid > first[0]
+
+
 def test_a_removed_delivery_stays_hidden_until_its_file_can_be_removed(
     store: MaildirStore, root: Path, reports: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -93,7 +93,7 @@ class Deliveries:
             store.quietly(lambda: store.size.add(len(data), 1))
         folder = store.open_folder(name)
         if folder is not None:
-            store.quietly(lambda: folder.arrived(file, wire, now_s))
+            store.quietly(lambda: folder.arrived(file, wire, now_s, again=known))
         return True
 
     def _entry(self, name: str) -> str:

@@ -487,12 +487,16 @@ class Folder:
             return None
         return IndexRow(0, file, "", 0, date, size)
 
-    def arrived(self, file: str, size: int, date: float) -> None:
-        """We delivered into a mailbox that is open: tell at once."""
+    def arrived(self, file: str, size: int, date: float, *, again: bool = False) -> None:
+        """We delivered into a mailbox that is open: tell at once. `again`: it may have been here before, and its file
+        been taken back while the directory could not be read."""
+        gone: tuple[Uid, ...] = ()
         with self.store.need_index().grouped():
+            if again and (before := self._base_map().get(base_of(file[4:]))) is not None:
+                gone = self.remove_rows([before])
             row = IndexRow(self.take_uids(1), file, "", self.next_modseq(), date, size)
             new = self.add_rows([row], [frozenset()])
-        self.tell(new)
+        self.tell(new, expunged=gone)
 
     def move_to_cur(self, uids: Iterable[Uid], at_once: int = 500) -> None:
         """A reader has seen these messages: they leave new, some now, the rest with the next refreshes."""
