@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from posthouse.core.identifiers import DeliveryId
-from posthouse.store.interface import MailboxEvent, StorageFailed
+from posthouse.store.interface import SEEN, FlagChange, MailboxEvent, StorageFailed
 from posthouse.store.maildir.environment import Environment
 from posthouse.store.maildir.mailbox import MaildirMailbox
 from posthouse.store.maildir.store import MaildirStore
@@ -158,6 +158,33 @@ def test_after_a_failed_flush_what_is_in_the_page_cache_is_not_believed(
 
     asyncio.run(run())
     assert any("written anew" in line for line in reports)
+
+
+def test_what_is_written_anew_after_a_failed_flush_keeps_its_uid_and_the_flags_it_got_meanwhile(
+    store: MaildirStore, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def run() -> None:
+        store.deliver(WIRE, FIRST, "INBOX", False)
+        inbox = store.open("INBOX")
+        inbox.claim_recent(False)
+        [before] = inbox.rows()
+        inbox.store_flags([before.uid], FlagChange.ADD, frozenset({SEEN}), None)
+        inode = only(root / "cur").stat().st_ino
+        store.volume._failed()
+        with pytest.raises(StorageFailed):
+            await store.flush()
+        with monkeypatch.context() as broken:
+            broken.setattr(os, "unlink", _refuse)
+            with pytest.raises(StorageFailed):
+                store.withdraw([FIRST])
+        assert store.deliver(WIRE, FIRST, "INBOX", False)
+        assert only(root / "cur").stat().st_ino != inode
+        await store.flush()
+        [after] = store.open("INBOX").rows()
+        assert (after.uid, after.flags) == (before.uid, {SEEN})
+        assert inbox.content(after.uid) == WIRE
+
+    asyncio.run(run())
 
 
 def test_a_withdrawn_delivery_leaves_no_file(store: MaildirStore, root: Path) -> None:

@@ -6,6 +6,7 @@ or moves it meanwhile, a tombstone in the index says so, and it is on disk befor
 """
 
 import contextlib
+import enum
 import os
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Final
@@ -31,6 +32,13 @@ FORGOTTEN_AFTER_S: Final = 600.0
 """The queue retires what it recorded within a second."""
 TOMBSTONES_FOR_S: Final = 10 * 86400.0
 """Longer than any message stays in a queue."""
+
+
+class Earlier(enum.Enum):
+    """What an earlier attempt of the same delivery has left in the mailbox."""
+
+    NONE = "nothing"
+    GOOD = "the message, or its tombstone"
 
 
 class Deliveries:
@@ -63,13 +71,21 @@ class Deliveries:
         directory = store.root if name == INBOX else f"{store.root}/{self._entry(name)}"
         data = to_file(content)
         known = maybe_delivered or delivery in self.unretired or delivery in self._buried
-        if known and self._is_there(delivery, name, directory, data):
+        there = self._look_for(delivery, name, directory, data) if known else Earlier.NONE
+        if there is Earlier.GOOD:
             return False
-        store.check_quota(len(data))
+        if there is Earlier.NONE:
+            store.check_quota(len(data))
         wire = wire_length(data)
         now_s = store.environment.now()
-        base = store.environment.names.of_delivery(delivery, now_s, len(data), wire)
-        temporary, file = f"{directory}/{TMP}/{base}", f"new/{base}"
+        if isinstance(there, str):
+            # Readers keep its UID and its flags.
+            file = there
+            base = base_of(file[4:])
+        else:
+            base = store.environment.names.of_delivery(delivery, now_s, len(data), wire)
+            file = f"new/{base}"
+        temporary = f"{directory}/{TMP}/{base}"
         store.about_to_write()
         try:
             descriptor = create_file(temporary, data)
@@ -84,10 +100,12 @@ class Deliveries:
             os.unlink(temporary)
             raise
         reach(StoreStep.DELIVERY_NAMED)
-        store.wrote(descriptor, f"{directory}/new")
+        store.wrote(descriptor, f"{directory}/{file[:3]}")
         self.unretired[delivery] = (name, base)
         if (view := self._views.get(name)) is not None:
             view[delivery] = file
+        if isinstance(there, str):
+            return True
         # The message is delivered; what goes wrong now must not make the queue deliver it again.
         if store.size.limit:
             store.quietly(lambda: store.size.add(len(data), 1))
@@ -111,30 +129,33 @@ class Deliveries:
 
     # ── looking for what was written before ──
 
-    def _is_there(self, delivery: DeliveryId, name: str, directory: str, data: bytes) -> bool:
-        """Delivered already (or delivered and removed since). What is there but differs is removed: after a power cut a
-        file can have its name and nothing in it."""
+    def _look_for(self, delivery: DeliveryId, name: str, directory: str, data: bytes) -> Earlier | str:
+        """What an earlier attempt has left. A file whose content differs is removed here: after a power cut one can
+        have its name and nothing in it. The name of a file: its content must be written anew under this name."""
         store = self._store
         if store.need_index().is_buried(delivery):
-            return True
+            return Earlier.GOOD
         for _ in range(2):
             file = self._view(name, directory).get(delivery)
             if file is None:
-                return False
+                return Earlier.NONE
             path = f"{directory}/{file}"
             try:
-                good = read_file(path) == data and not self._suspect(path)
+                is_same = read_file(path) == data
+                is_suspect = self._suspect(path)
             except FileNotFoundError:
                 # Renamed by a reader since we looked.
                 self._views.pop(name, None)
                 continue
-            if good:
+            if is_same and not is_suspect:
                 self.unretired[delivery] = (name, base_of(file[4:]))
-                return True
+                return Earlier.GOOD
             store.environment.report(f"{path}: an incomplete delivery is written anew")
+            if is_same:
+                return file
             self._remove(name, directory, file)
             self._views.pop(name, None)
-        return False
+        return Earlier.NONE
 
     def _suspect(self, path: str) -> bool:
         """Written before a flush failed: what we read may be in the page cache only."""
