@@ -10,7 +10,7 @@ CODE := src tests bench fuzz torture
 # Of fuzzing, in total.
 MINUTES ?= 10
 
-.PHONY: help install run test check format lint types contracts docs bench fuzz torture clean test-tools
+.PHONY: help install run test check format lint types contracts docs bench fuzz torture security clean test-tools
 
 help:
 	@echo "make run      the whole system on loopback ports, with a demo domain and two accounts"
@@ -19,6 +19,7 @@ help:
 	@echo "make install  only the virtual environment, with every command in $(BIN)"
 	@echo "make docs     the generated pages;  make bench  beside Debian's Postfix"
 	@echo "make torture  the whole system under faults; nothing may be lost (ROUNDS=40 SEED=n)"
+	@echo "make security what an intruder in each process, and attackers outside, try; one report"
 	@echo "make fuzz     every parser with coverage-guided fuzzing (MINUTES=10 in total)"
 
 install: $(VENV)/.installed
@@ -67,6 +68,9 @@ docs: install
 
 torture: test-tools
 	$(BIN)/python -m torture --rounds $(or $(ROUNDS),40) --seed $(or $(SEED),0)
+
+security: test-tools
+	$(BIN)/pytest -q -n $(PYTEST_WORKERS) --dist loadfile -p tests.security.report tests/security tests/attacks
 
 bench: test-tools
 	$(BIN)/python -m bench $(BENCH_OPTIONS)

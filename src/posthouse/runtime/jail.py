@@ -35,5 +35,5 @@ def close(rules: landlock.Rules | None, identity: Identity | None) -> str:
         levels.append("no jail (jail_processes = no)")
     else:
         forbid_dumps()
-        levels.append(seccomp.restrict())
+        levels.append(seccomp.restrict(has_network=rules.has_network))
     return ", ".join(levels)

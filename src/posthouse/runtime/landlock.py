@@ -56,12 +56,12 @@ _libc: Final = ctypes.CDLL(None, use_errno=True)
 class Rules:
     """What stays possible. Paths that do not exist are skipped (they cannot be reached anyway, and what is made
     there later
-    stays out of reach). `connect_tcp` false forbids all outgoing TCP; binding is always forbidden: listeners are
+    stays out of reach). `has_network` false forbids all outgoing TCP; binding is always forbidden: listeners are
     inherited."""
 
     read: tuple[str, ...] = ()
     write: tuple[str, ...] = ()
-    connect_tcp: bool = False
+    has_network: bool = False
 
 
 def abi() -> int:
@@ -81,7 +81,7 @@ def restrict(rules: Rules) -> str:
         return "no landlock"
     handled_fs = _FS_BY_ABI[min(level, 5)]
     # A port rule names one port: a process that connects to ports nobody can list keeps all outgoing TCP.
-    handled_net = 0 if level < 4 else BIND_TCP if rules.connect_tcp else BIND_TCP | CONNECT_TCP
+    handled_net = 0 if level < 4 else BIND_TCP if rules.has_network else BIND_TCP | CONNECT_TCP
     scoped = (SCOPE_ABSTRACT_SOCKET | SCOPE_SIGNAL) if level >= 6 else 0
     size = 8 if level < 4 else 16 if level < 6 else 24
     ruleset = _call(_CREATE_RULESET, struct.pack("QQQ", handled_fs, handled_net, scoped)[:size], size, 0)

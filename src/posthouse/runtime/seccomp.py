@@ -35,8 +35,10 @@ _JSET: Final = 0x45
 _RET: Final = 0x06
 
 _CLONE_THREAD: Final = 0x00010000
-_AF_ALLOWED: Final = (1, 2, 10)
-"""AF_UNIX, AF_INET, AF_INET6."""
+_LOCAL_FAMILIES: Final = (1,)
+"""AF_UNIX."""
+_NETWORK_FAMILIES: Final = (*_LOCAL_FAMILIES, 2, 10)
+"""And AF_INET, AF_INET6."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +96,13 @@ def _instruction(code: int, value: int, if_true: int = 0, if_false: int = 0) -> 
     return struct.pack("HBBI", code, if_true, if_false, value)
 
 
-def program(machine: Machine) -> bytes:
-    """The filter, instruction by instruction. Jumps are relative; each test falls through when it does not match."""
+def program(machine: Machine, *, has_network: bool) -> bytes:
+    """The filter, instruction by instruction. Jumps are relative; each test falls through when it does not match.
+
+    Without `has_network` no Internet socket can be made, UDP included, which Landlock does not know; listeners and
+    connections that were handed over still work.
+    """
+    families = _NETWORK_FAMILIES if has_network else _LOCAL_FAMILIES
     refuse = _instruction(_RET, _ERRNO | _EPERM)
     unknown = _instruction(_RET, _ERRNO | _ENOSYS)
     allow = _instruction(_RET, _ALLOW)
@@ -115,14 +122,14 @@ def program(machine: Machine) -> bytes:
         allow,
     ]
     # socket: the families mail needs.
-    out += [_instruction(_JEQ, machine.socket, 0, 2 + len(_AF_ALLOWED)), _instruction(_LD_ABS, _ARG0_LOW)]
-    for position, family in enumerate(_AF_ALLOWED):
-        out.append(_instruction(_JEQ, family, len(_AF_ALLOWED) - position, 0))
+    out += [_instruction(_JEQ, machine.socket, 0, 2 + len(families)), _instruction(_LD_ABS, _ARG0_LOW)]
+    for position, family in enumerate(families):
+        out.append(_instruction(_JEQ, family, len(families) - position, 0))
     out += [refuse, allow]
     return b"".join(out)
 
 
-def restrict() -> str:
+def restrict(*, has_network: bool) -> str:
     """Install the filter for this process, before any thread exists. Returns "seccomp", or "no seccomp (why)".
 
     Raises OSError if the kernel has seccomp but refuses the filter.
@@ -133,7 +140,7 @@ def restrict() -> str:
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_NO_NEW_PRIVS)")
-    code = program(machine)
+    code = program(machine, has_network=has_network)
     if libc.prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, ctypes.byref(_SockFilterProgram(len(code) // 8, code)), 0, 0):
         error = ctypes.get_errno()
         if error == 22:  # EINVAL: the kernel was built without filters
