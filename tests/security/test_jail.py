@@ -47,7 +47,7 @@ REFUSED = (
 )
 REFUSED_TO_A_RECIPIENT = (
     *("write code", "setuid 0", "setgroups", "chroot", "signal master", "signal others", "priority of master"),
-    *("packet", "ptrace master", "process_vm_readv", "mount", "open_by_handle_at"),
+    *("packet", "ptrace master", "process_vm_readv", "mount"),
     *("read master's environment", "link the account database"),
 )
 """A system user may do what a shell lets that user do, and nothing more."""
