@@ -47,15 +47,20 @@ def create_file(path: str, data: bytes) -> int:
     """
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, FILE_MODE)
     try:
-        written = os.write(descriptor, data)
-        while written < len(data):
-            written += os.write(descriptor, memoryview(data)[written:])
+        write_all(descriptor, data)
     except OSError as error:
         os.close(descriptor)
         os.unlink(path)
         error.filename = path
         raise
     return descriptor
+
+
+def write_all(descriptor: int, data: bytes) -> None:
+    """A file takes less than it is given when the disk fills up: the next call then says why."""
+    written = os.write(descriptor, data)
+    while written < len(data):
+        written += os.write(descriptor, memoryview(data)[written:])
 
 
 def size_on_disk(directory: str, file: str) -> int:

@@ -13,6 +13,7 @@ from typing import Final
 from posthouse.runtime.crashpoints import reach
 from posthouse.store.crashpoints import StoreStep
 from posthouse.store.interface import OverQuota
+from posthouse.store.maildir.messagefile import write_all
 from posthouse.store.maildir.names import file_size
 from posthouse.store.maildir.textfiles import read_text
 
@@ -87,7 +88,7 @@ class MaildirSize:
         try:
             line = f"{octets} {messages}\n".encode()
             untouched = before is not None and os.fstat(descriptor).st_size == before[1]
-            os.write(descriptor, line)
+            write_all(descriptor, line)
             reach(StoreStep.SIZE_ADDED)
             status = os.fstat(descriptor)
         finally:
@@ -135,7 +136,7 @@ class MaildirSize:
         except FileNotFoundError:
             return  # no Maildir yet
         try:
-            os.write(descriptor, f"{self.limit}S\n{octets} {messages}\n".encode())
+            write_all(descriptor, f"{self.limit}S\n{octets} {messages}\n".encode())
         finally:
             os.close(descriptor)
         os.rename(temporary, self._path)

@@ -8,6 +8,7 @@ from typing import Final
 
 from posthouse.runtime.crashpoints import reach
 from posthouse.store.crashpoints import StoreStep
+from posthouse.store.maildir.messagefile import write_all
 
 STALE_LOCK_S: Final = 120.0
 """Dovecot takes over a dotlock of this age."""
@@ -27,7 +28,7 @@ def write_text(path: str, text: str, *, durable: bool = True) -> None:
     temporary = f"{path}.{os.getpid()}.tmp"
     descriptor = os.open(temporary, os.O_CREAT | os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
-        os.write(descriptor, text.encode("utf-8", "surrogateescape"))
+        write_all(descriptor, text.encode("utf-8", "surrogateescape"))
         if durable:
             os.fsync(descriptor)
     finally:
