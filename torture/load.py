@@ -207,9 +207,8 @@ class Reader(Client):
         if not fresh:
             return
         client.create("Copies")
-        if said_ok(client.uid("COPY", joined(fresh), "Copies")):
-            for uid in fresh:
-                copies[present[uid]].places = {"Copies"}
+        for uid in copied(client, fresh, "Copies"):
+            copies[present[uid]].places = {"Copies"}
 
     def _move(self, client: imaplib.IMAP4, mailbox: str, present: dict[int, str]) -> None:
         uids, sightings = self._pick(present)
@@ -249,6 +248,21 @@ def connect(endpoint: tuple[str, int], user: str, password: str) -> imaplib.IMAP
         client.shutdown()
         raise
     return client
+
+
+def copied(client: imaplib.IMAP4, uids: list[int], target: str) -> list[int]:
+    """Those of the UIDs that the answer names (RFC 4315): one whose delivery was taken back meanwhile is not there, and
+    OK all the same."""
+    # imaplib.uid hides the text of the tagged answer.
+    status, [text] = client._simple_command("UID", "COPY", joined(uids), target)  # type: ignore[attr-defined]
+    found = re.match(rb"\[COPYUID \d+ (\S+) ", text or b"")
+    if status != "OK" or found is None:
+        return []
+    return [uid for first, _, last in _ranges(found[1].decode()) for uid in range(int(first), int(last or first) + 1)]
+
+
+def _ranges(text: str) -> list[tuple[str, str, str]]:
+    return [one.partition(":") for one in text.split(",")]
 
 
 def joined(uids: list[int]) -> str:
