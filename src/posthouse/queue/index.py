@@ -155,15 +155,17 @@ class Index:
 
     # ── the scheduler's side ──
 
-    def load_due(self, queue_number: int, now_s: float, limit: int) -> list[Message]:
-        """The messages that may be tried now, longest waiting first; they count as loaded from here on."""
-        rows = list(
-            self._db.execute(
-                f"SELECT queue_id, {_COLUMNS} FROM message WHERE loaded = 0 AND queue = ? AND due <= ?"
-                " ORDER BY due LIMIT ?",
-                (queue_number, now_s, limit),
+    def load_due(self, queue_number: int, now_s: float, latest_s: float, limit: int) -> list[Message]:
+        """The messages that may be tried now, longest waiting first; they count as loaded from here on.
+
+        None waits until after `latest_s`: where one seems to, the clock has been set back since.
+        """
+        question = f"SELECT queue_id, {_COLUMNS} FROM message WHERE loaded = 0 AND queue = ? AND due "
+        rows = list(self._db.execute(question + "<= ? ORDER BY due LIMIT ?", (queue_number, now_s, limit)))
+        if len(rows) < limit:
+            rows += self._db.execute(
+                question + "> ? ORDER BY due LIMIT ?", (queue_number, max(now_s, latest_s), limit - len(rows))
             )
-        )
         if rows:
             with self._db:
                 self._db.executemany("UPDATE message SET loaded = 1 WHERE queue_id = ?", ((row[0],) for row in rows))

@@ -206,7 +206,8 @@ class Manager:
         self._refilling = True
         limit = min(room, self._settings.run_batch)
         now_s = self._clock.now()
-        future = self._ledger.index.run(lambda index: index.load_due(kind, now_s, limit))
+        longest_s = self._settings.maximal_backoff_s if kind == DEFERRED else 0.0
+        future = self._ledger.index.run(lambda index: index.load_due(kind, now_s, now_s + longest_s, limit))
         future.add_done_callback(functools.partial(self._refilled, kind, limit))
 
     def _refilled(self, kind: int, limit: int, future: "asyncio.Future[list[Message]]") -> None:

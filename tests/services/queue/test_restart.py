@@ -1,11 +1,13 @@
 """Stops, crashes and what is there afterwards."""
 
 import os
+import time
 from pathlib import Path
 
 from posthouse.core.result import DeliveryStatus
 from posthouse.queue.index import Index
 from posthouse.queue.segment import segment_numbers
+from posthouse.runtime.clock import SystemClock
 from posthouse.runtime.schema import (
     QUEUE_ADMIN,
     AppendContent,
@@ -163,3 +165,31 @@ async def test_a_lost_index_is_rebuilt_from_journal_and_deferred_segments(tmp_pa
         await again.until(lambda: len(out.jobs) == 12)
         assert set(out.contents) == {b"z" * 20_000}
         assert out.answer is sent
+
+
+class AheadClock(SystemClock):
+    """An hour fast; it is set right before the restart."""
+
+    @staticmethod
+    def now() -> float:  # type: ignore[override]
+        return time.time() + 3600.0
+
+
+@asynchronous
+async def test_mail_does_not_wait_because_the_clock_was_set_back(tmp_path: Path) -> None:
+    settings = {"queue_run_delay": "0.1s", "maximal_backoff_time": "600s"}
+    rig = Rig(tmp_path, settings)
+    rig.clock = AheadClock()
+    await rig.start()
+    out = await rig.agent("smtp")
+    out.answer = DEFERRED
+    intake = await rig.intake()
+    deferred = await intake.submit("x@one.test")
+    await rig.until(lambda: not rig.process.ledger.state.messages)
+    out.answer = lambda job: None
+    new = await intake.submit("y@two.test")
+    await rig.until(lambda: len(out.jobs) == 2)
+    await rig.crash()
+    async with running(tmp_path, settings) as again:
+        await again.agent("smtp")
+        await again.until(lambda: {f"qmgr: {one}: removed" for one in (deferred, new)} <= set(again.log))
