@@ -312,10 +312,10 @@ class Dispatch:
             return
         active.lost += 1
         attempt.maybe = True
+        self.careful.add(active.message.queue_id)  # also when the next attempt ends before it could look
         words = f"the {attempt.group.agent} process was lost during delivery ({why})"
         if active.lost > MAX_LOSSES:
             active.open_jobs += 1
-            self.careful.add(active.message.queue_id)
             self._emit(QueueWarning(active.message.queue_id, f"{words}: deferred"))
             self._failed(job, "4.3.0", "delivery agent was lost")
             return

@@ -316,6 +316,22 @@ async def test_an_agent_that_dies_in_the_middle_is_asked_again_with_care(tmp_pat
 
 
 @asynchronous
+async def test_care_outlasts_an_attempt_that_failed_before_it_could_look(tmp_path: Path) -> None:
+    async with running(tmp_path, FAST) as rig:
+        first = await rig.agent("mailbox")
+        first.answer = lambda job: None
+        intake = await rig.intake()
+        queue_id = await intake.submit("a@example.test")
+        await rig.until(lambda: bool(first.jobs))
+        first.lose()
+        second = await rig.agent("mailbox")
+        failed = outcome(DeliveryStatus.DEFERRED, "4.2.0", "cannot open the index")
+        second.answer = lambda job: failed(job) if len(second.jobs) == 1 else sent(job)
+        await rig.until(lambda: f"qmgr: {queue_id}: removed" in rig.log)
+        assert [job.maybe_delivered for job in second.jobs] == [True, True]
+
+
+@asynchronous
 async def test_mail_waits_for_an_agent_and_is_deferred_if_none_comes(tmp_path: Path) -> None:
     async with running(tmp_path, {"transport_retry_time": "0.2s", **FAST}) as rig:
         intake = await rig.intake()
