@@ -112,7 +112,12 @@ class Children:
                     raise
             turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._waiting.append(turn)
-            await turn
+            try:
+                await turn
+            except asyncio.CancelledError:
+                if not turn.cancelled():
+                    self._wake()  # it was our turn, and nobody takes it
+                raise
 
     def _give_back(self, who: Spawn, child: _Child) -> None:
         if child.is_closed or who.may_gain_privileges or self._idle_s <= 0:

@@ -12,6 +12,7 @@ import os
 import re
 import stat
 import time
+from collections.abc import Callable
 from typing import Final
 
 from posthouse.delivery.crashpoints import LocalStep
@@ -32,6 +33,10 @@ class NotAMailbox(Exception):
 
 class MailboxFull(Exception):
     """The file would become larger than mailbox_size_limit."""
+
+
+class NotWanted(Exception):
+    """While the lock was waited for, whoever asked for the delivery went away; it will be asked for again."""
 
 
 def from_line(sender: str, at_s: float) -> bytes:
@@ -63,13 +68,14 @@ def append(
     size_limit: int,
     owner: int,
     maybe_delivered: bool,
+    is_wanted: Callable[[], bool] = lambda: True,
 ) -> bool:
     """True when the message is on stable storage; False if it already was there. Raises OSError, LockFailed,
-    NotAMailbox, MailboxFull; then the file is as it was."""
+    NotAMailbox, MailboxFull, NotWanted (`is_wanted` is asked under the lock); then the file is as it was."""
     if "dotlock" not in rules.kinds:
-        return _append_locked(path, message, delivery, rules, size_limit, owner, maybe_delivered)
+        return _append_locked(path, message, delivery, rules, size_limit, owner, maybe_delivered, is_wanted)
     with dotlock(path, rules):
-        return _append_locked(path, message, delivery, rules, size_limit, owner, maybe_delivered)
+        return _append_locked(path, message, delivery, rules, size_limit, owner, maybe_delivered, is_wanted)
 
 
 def _append_locked(
@@ -80,11 +86,15 @@ def _append_locked(
     size_limit: int,
     owner: int,
     maybe_delivered: bool,
+    is_wanted: Callable[[], bool],
 ) -> bool:
     is_new = not os.path.lexists(path)
     descriptor = _open(path, owner)
     try:
         lock_descriptor(descriptor, rules, path)
+        if not is_wanted():
+            # Another attempt may have looked, found nothing and written, while this one waited.
+            raise NotWanted(path)
         end = os.fstat(descriptor).st_size
         if maybe_delivered and end:
             found = _find(descriptor, end, message, delivery)

@@ -7,6 +7,7 @@ take seconds, a command minutes, and nobody else is held up.
 import errno
 import os
 import socket
+from collections.abc import Callable
 
 import msgspec
 
@@ -38,15 +39,24 @@ def serve(sock: socket.socket) -> None:
         if not packet:
             return
         try:
-            sock.send(encoder.encode(_answer(packet, descriptors)))
-        except (BrokenPipeError, ConnectionResetError):
+            sock.send(encoder.encode(_answer(packet, descriptors, lambda: not _is_closed(sock))))
+        except (BrokenPipeError, ConnectionResetError, mbox.NotWanted):
             return
         finally:
             for descriptor in descriptors:
                 os.close(descriptor)
 
 
-def _answer(packet: bytes, descriptors: list[int]) -> Answers:
+def _is_closed(sock: socket.socket) -> bool:
+    try:
+        return not sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+
+
+def _answer(packet: bytes, descriptors: list[int], is_wanted: Callable[[], bool] = lambda: True) -> Answers:
     try:
         question: Questions = questions.decode(packet)
         match question:
@@ -56,7 +66,7 @@ def _answer(packet: bytes, descriptors: list[int]) -> Answers:
                 text = forward.read_text(question.path, question.size_limit)
                 return Text(text, question.path)
             case Drop():
-                return _drop(question, _content(question, descriptors))
+                return _drop(question, _content(question, descriptors), is_wanted)
             case Run():
                 return _run(question, _content(question, descriptors))
     except forward.TemporarilyUnreadable as error:
@@ -78,7 +88,7 @@ def _read_forward(question: ReadForward) -> Answers:
     return Text(text, path, warnings)
 
 
-def _drop(question: Drop, content: bytes) -> Outcome:
+def _drop(question: Drop, content: bytes, is_wanted: Callable[[], bool]) -> Outcome:
     rules = LockRules(question.locks, question.lock_attempts, question.lock_delay_s, question.lock_stale_s)
     is_maildir = question.path.endswith("/")
     try:
@@ -102,6 +112,7 @@ def _drop(question: Drop, content: bytes) -> Outcome:
                 size_limit=question.size_limit,
                 owner=question.owner,
                 maybe_delivered=question.maybe_delivered,
+                is_wanted=is_wanted,
             )
     except LockFailed as error:
         return Outcome("4.2.0", str(error))

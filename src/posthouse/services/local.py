@@ -173,6 +173,7 @@ class LocalProcess(ProcessMain):
         self._children: Children | None = None
         self._queue: Peer | None = None
         self._running = 0
+        self._jobs: set[asyncio.Task[object]] = set()
         self._is_draining = False
         self._idle = asyncio.Event()
 
@@ -213,6 +214,10 @@ class LocalProcess(ProcessMain):
             task.result().closed.add_done_callback(self._on_lost)
 
     def _on_lost(self, _: "asyncio.Future[str]") -> None:
+        # Nobody hears what these would say, and a new queue gives them out again: a child that still waits for a lock
+        # sees that its question is withdrawn; one that writes has the lock, and is found to have written.
+        for job in self._jobs:
+            job.cancel()
         if self._queue is not None and not self._is_draining:
             self._keep_connected()
 
@@ -251,11 +256,15 @@ class LocalProcess(ProcessMain):
             raise TypeError(f"unexpected {type(record).__name__}")
 
     async def _deliver(self, job: Deliver, descriptor: int | None) -> Outcomes:
+        task = asyncio.current_task()
+        assert task is not None
+        self._jobs.add(task)
         try:
             return Outcomes(tuple([await self._one(job, one, descriptor) for one in job.recipients]))
         finally:
             if descriptor is not None:
                 os.close(descriptor)
+            self._jobs.discard(task)
             self._running -= 1
             if not self._running:
                 self._idle.set()

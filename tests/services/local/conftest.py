@@ -2,13 +2,14 @@
 the tests, otherwise to the user who runs them."""
 
 import asyncio
+import contextlib
 import os
 import pwd
 import shutil
 import socket
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -100,6 +101,18 @@ class House:
     async def _deliver(
         self, jobs: list[Deliver], as_file: bool, meanwhile: Callable[[int], None] | None
     ) -> list[list[RecipientResult]]:
+        async with self.started() as (process, registered):
+            connection = await registered.get()
+            assert process._forker is not None
+            side = asyncio.to_thread(meanwhile, process._forker.pid) if meanwhile else asyncio.sleep(0)
+            answers, _ = await asyncio.gather(
+                asyncio.gather(*(self._ask(connection, job, as_file) for job in jobs)), side
+            )
+        return answers
+
+    @contextlib.asynccontextmanager
+    async def started(self) -> AsyncIterator[tuple[LocalProcess, asyncio.Queue[Connection]]]:
+        """The process, and every connection on which it has registered."""
         known.complete()
         settings = Settings(MAIN, self.settings, {})
         context = Context(
@@ -118,26 +131,21 @@ class House:
         listener = socket.socket(socket.AF_UNIX)
         listener.bind(path)
         listener.listen()
-        registered: asyncio.Future[Connection] = asyncio.get_running_loop().create_future()
+        registered: asyncio.Queue[Connection] = asyncio.Queue()
 
         def handle(connection: Connection, record: Record, _: list[int], respond: Responder | None) -> None:
             assert isinstance(record, Register)
             assert record.agent == "local"
             assert respond is not None
             respond(Done())
-            registered.set_result(connection)
+            registered.put_nowait(connection)
 
         server = Server(listener, QUEUE_DELIVERY, handle)
         process = LocalProcess(context)
         process.before_jail()
         try:
             await process.start()
-            connection = await registered
-            assert process._forker is not None
-            side = asyncio.to_thread(meanwhile, process._forker.pid) if meanwhile else asyncio.sleep(0)
-            answers, _ = await asyncio.gather(
-                asyncio.gather(*(self._ask(connection, job, as_file) for job in jobs)), side
-            )
+            yield process, registered
         finally:
             await process.stop()
             for one in list(server.connections):
@@ -146,7 +154,6 @@ class House:
             listener.close()
             assert process._forker is not None
             os.waitpid(process._forker.pid, 0)
-        return answers
 
     async def _ask(self, connection: Connection, job: Deliver, as_file: bool) -> list[RecipientResult]:
         import msgspec

@@ -1,5 +1,6 @@
 """Delivery to system users, through the process's own socket and its real children."""
 
+import asyncio
 import fcntl
 import mailbox
 import os
@@ -439,3 +440,29 @@ def test_without_root_mail_for_others_waits(house: House) -> None:
     assert done.stdout == (
         "sent deferred 4.3.5 mail for nobody cannot be delivered: the mail system was not started by root\nTrue\n"
     ), done.stderr
+
+
+def test_a_delivery_that_waits_for_a_lock_is_not_made_after_its_queue_is_gone(house: House) -> None:
+    """The new queue gives it out again, and that attempt looks before it writes."""
+    house.settings |= {"deliver_lock_attempts": "100"}
+    lock = Path(f"{house.mailbox}.lock")
+
+    async def scenario() -> None:
+        async with house.started() as (process, registered):
+            first = await registered.get()
+            lock.write_text("1")
+            question = asyncio.ensure_future(house._ask(first, house.job(), False))
+            while not process._jobs:
+                await asyncio.sleep(0.01)
+            await asyncio.sleep(0.2)  # the child has met the lock
+            first.close()
+            second = await registered.get()
+            again = asyncio.ensure_future(house._ask(second, house.job(maybe_delivered=True), False))
+            await asyncio.sleep(0.2)
+            lock.unlink()
+            assert [one.dsn for one in await again] == ["2.0.0"]
+            await asyncio.sleep(0.3)
+            await asyncio.gather(question, return_exceptions=True)
+
+    asyncio.run(asyncio.wait_for(scenario(), 30))
+    assert house.mailbox.read_bytes().count(b"X-Posthouse-Delivery") == 1
