@@ -289,7 +289,8 @@ class Dispatch:
         error = future.exception()
         if error is None:
             outcomes: Outcomes = future.result()
-            if any(one.is_uncertain for one in outcomes.results):
+            # An attempt that was told to look may have ended before it could: who comes next is told as well.
+            if attempt.maybe or any(one.is_uncertain for one in outcomes.results):
                 self.careful.add(attempt.active.message.queue_id)
             self._rounds.outcome(job, outcomes)
         elif isinstance(error, PeerLost):

@@ -132,6 +132,9 @@ class Index:
             )
             reach(QueueStep.INDEX_WRITTEN)
 
+    def is_empty(self) -> bool:
+        return self._one("SELECT 1 FROM message LIMIT 1") is None
+
     def get(self, queue_id: QueueId) -> Message | None:
         for row in self._db.execute(f"SELECT {_COLUMNS} FROM message WHERE queue_id = ?", (queue_id,)):
             return _decode(row)

@@ -414,13 +414,16 @@ class QueueProcess(ProcessMain):
             await asyncio.wait_for(self.manager.wait_idle(), STOP_WAIT_S)
         except TimeoutError:
             pass
-        was_idle = self.manager.idle
+        # Nor need the next start look if none of those that this one was to look for is left.
+        is_clean = self.manager.idle and not self.manager.dispatch.careful
         await self.ledger.journal.drain()
         for server in self._servers:
             server.close()
         self.tables.close()
         await self._last_checkpoint()
-        await self.ledger.close(clean=was_idle)
+        if is_clean and self.manager.careful_until >= 0:
+            is_clean = await self.ledger.index.run(lambda index: index.is_empty())
+        await self.ledger.close(clean=is_clean)
         self.files.close()
 
     async def _last_checkpoint(self) -> None:

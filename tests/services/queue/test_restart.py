@@ -167,6 +167,23 @@ async def test_a_lost_index_is_rebuilt_from_journal_and_deferred_segments(tmp_pa
         assert out.answer is sent
 
 
+@asynchronous
+async def test_after_a_crash_care_outlasts_attempts_that_failed_and_stops_in_order(tmp_path: Path) -> None:
+    settings = {"queue_run_delay": "0.1s", "minimal_backoff_time": "0.1s", "maximal_backoff_time": "0.1s"}
+    rig = await Rig(tmp_path, settings).start()
+    box = await rig.agent("mailbox")
+    box.answer = lambda job: None
+    await (await rig.intake()).submit("a@example.test")
+    await rig.until(lambda: bool(box.jobs))
+    await rig.crash()
+    for _ in range(2):
+        async with running(tmp_path, settings) as again:
+            box = await again.agent("mailbox")
+            box.answer = outcome(DeliveryStatus.DEFERRED, "4.2.0", "cannot open the index")
+            await again.until(lambda jobs=box.jobs: len(jobs) >= 2)
+            assert all(job.maybe_delivered for job in box.jobs)
+
+
 class AheadClock(SystemClock):
     """An hour fast; it is set right before the restart."""
 
