@@ -28,6 +28,14 @@ def _maildir(connections: int, size: int, count: int, is_kept: bool, name: str, 
     return Line(name, title, "smtp", run, _figures(target, cpu))
 
 
+def _tls(name: str, size: int, count: int, target: Target) -> Line:
+    def run(server: Server, scale: Scale) -> dict[str, float]:
+        return smtp_load.run_tls_to_maildirs(server, Load(scale.count(count, 10), 10, size))
+
+    title = f"accept → Maildir over STARTTLS, {size // KB} KB, 10 connections, kept"
+    return Line(name, title, "smtp", run, _figures(target))
+
+
 def _other(name: str, title: str, load: Load, target: Target) -> Line:
     def run(server: Server, scale: Scale) -> dict[str, float]:
         count = scale.count(load.count, load.connections)
@@ -58,6 +66,8 @@ LINES = (
     _maildir(10, 10 * KB, 2000, True, "maildir-10k", both(1.5, aim=3), _NONE),
     _maildir(10, 100 * KB, 500, True, "maildir-100k", both(1.5, aim=3), _NONE),
     _maildir(4, 10 * MB, 16, True, "maildir-10m", both(1.5, aim=3), _NONE),
+    _tls("maildir-tls", KB, 2000, both(1)),
+    _tls("maildir-tls-100k", 100 * KB, 300, both(1)),
     _other(
         "mbox",
         "accept → mbox of a system user, 1 KB, 10 connections",

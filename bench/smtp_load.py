@@ -1,10 +1,13 @@
 """SMTP and LMTP load from smtp-source, a C program of Debian's postfix package: far cheaper than any server."""
 
+import itertools
 import subprocess
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+from bench import smtp_tls
 from bench.arrivals import Arrivals
 from bench.process_tree import cpu_seconds
 from bench.server import LOOPBACK, Server
@@ -62,6 +65,40 @@ def run_to_maildirs(server: Server, load: Load) -> dict[str, float]:
         return run(server, load, is_done=lambda: arrivals.poll() >= load.count)
     finally:
         arrivals.close()
+
+
+def run_tls_to_maildirs(server: Server, load: Load) -> dict[str, float]:
+    """As `run_to_maildirs`, over STARTTLS; connections are made and encrypted before the clock starts."""
+    arrivals = Arrivals(maildir / "new" for maildir in server.maildirs)
+    sessions = [smtp_tls.Session(server.ports["smtp"]) for _ in range(load.connections)]
+    numbers = itertools.count()
+    body = b"Subject: bench\r\n\r\n" + (b"x" * 70 + b"\r\n") * (load.size // 72) + b".\r\n"
+
+    def work(session: smtp_tls.Session) -> None:
+        while (number := next(numbers)) < load.count:
+            session.send(b"%d%s" % (number, load.recipient.encode()), body)
+
+    try:
+        cpu = cpu_seconds(server.pid)
+        begin = time.monotonic()
+        with ThreadPoolExecutor(load.connections) as pool:
+            list(pool.map(work, sessions))
+        accepted = time.monotonic() - begin
+        while arrivals.poll() < load.count or server.queue_length():
+            if time.monotonic() - begin > LIMIT_S:
+                raise TimeoutError(f"{server.name}: {load} is not delivered after {LIMIT_S} s")
+            time.sleep(_POLL_S)
+        delivered = time.monotonic() - begin
+        spent = cpu_seconds(server.pid) - cpu
+    finally:
+        for session in sessions:
+            session.close()
+        arrivals.close()
+    return {
+        "delivered": load.count / delivered,
+        "accepted": load.count / accepted,
+        "cpu": spent / load.count * 1000,
+    }
 
 
 def run_to_queue_end(server: Server, load: Load) -> dict[str, float]:
