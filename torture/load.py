@@ -190,9 +190,13 @@ class Reader(Client):
             one.flags[flag] = None
             one.history.append(f"STORE {flag} {wanted} in {mailbox}")
         sign = "+" if wanted else "-"
-        if noted(sightings, client.uid("STORE", joined(uids), f"{sign}FLAGS.SILENT", f"({flag})")):
-            for one in sightings:
-                one.flags[flag] = wanted
+        status, rows = client.uid("STORE", joined(uids), f"{sign}FLAGS", f"({flag})")
+        noted(sightings, status)
+        if status == "OK":
+            answered = set(UID_IN_ROW.findall(b"".join(row for row in rows if isinstance(row, bytes))))
+            for uid, one in zip(uids, sightings, strict=True):
+                if b"%d" % uid in answered:
+                    one.flags[flag] = wanted
 
     def _copy(self, client: imaplib.IMAP4, mailbox: str, present: dict[int, str]) -> None:
         """A copy has the same mark; so it goes to another user's eyes: the mailbox Copies, which only counts."""
@@ -220,9 +224,14 @@ class Reader(Client):
             one.history.append(f"MOVE {mailbox} to {target}")
         for uid in uids:
             del present[uid]
-        if noted(sightings, client.uid("MOVE", joined(uids), target)):
-            for one in sightings:
-                one.places = {target}
+        client.response("COPYUID")
+        status, _ = client.uid("MOVE", joined(uids), target)
+        noted(sightings, status)
+        moved = sources((client.response("COPYUID")[1] or [b""])[-1] or b"")
+        if status == "OK":
+            for uid, one in zip(uids, sightings, strict=True):
+                if uid in moved:
+                    one.places = {target}
 
     def _expunge(self, client: imaplib.IMAP4, mailbox: str, present: dict[int, str]) -> None:
         uids, sightings = self._pick(present)
@@ -235,7 +244,11 @@ class Reader(Client):
         for one in sightings:
             one.places = {mailbox, None}
             one.history.append(f"EXPUNGE from {mailbox}")
-        if noted(sightings, client.uid("EXPUNGE", joined(uids))):
+        client.response("EXPUNGE")
+        status, _ = client.uid("EXPUNGE", joined(uids))
+        noted(sightings, status)
+        gone = [row for row in client.response("EXPUNGE")[1] if row is not None]
+        if status == "OK" and len(gone) >= len(uids):
             for one in sightings:
                 one.places = {None}
 
@@ -250,19 +263,24 @@ def connect(endpoint: tuple[str, int], user: str, password: str) -> imaplib.IMAP
     return client
 
 
-def copied(client: imaplib.IMAP4, uids: list[int], target: str) -> list[int]:
-    """Those of the UIDs that the answer names (RFC 4315): one whose delivery was taken back meanwhile is not there, and
-    OK all the same."""
+# A message whose delivery could not be flushed may be shown, then taken back until the queue delivers it again. What
+# is done to its UID meanwhile is answered with OK and does nothing (RFC 9051 s6.4.9); so the answers must name it.
+UID_IN_ROW: Final = re.compile(rb"UID (\d+)")
+
+
+def copied(client: imaplib.IMAP4, uids: list[int], target: str) -> set[int]:
+    """Those of the UIDs that the answer says were copied (RFC 4315)."""
     # imaplib.uid hides the text of the tagged answer.
     status, [text] = client._simple_command("UID", "COPY", joined(uids), target)  # type: ignore[attr-defined]
-    found = re.match(rb"\[COPYUID \d+ (\S+) ", text or b"")
-    if status != "OK" or found is None:
-        return []
-    return [uid for first, _, last in _ranges(found[1].decode()) for uid in range(int(first), int(last or first) + 1)]
+    found = re.match(rb"\[COPYUID ([^\]]*)\]", text or b"")
+    return sources(found[1]) if status == "OK" and found else set()
 
 
-def _ranges(text: str) -> list[tuple[str, str, str]]:
-    return [one.partition(":") for one in text.split(",")]
+def sources(copyuid: bytes) -> set[int]:
+    """The old UIDs of "validity old new"."""
+    _, _, sets = copyuid.decode().partition(" ")
+    ranges = [one.partition(":") for one in sets.partition(" ")[0].split(",") if one]
+    return {uid for first, _, last in ranges for uid in range(int(first), int(last or first) + 1)}
 
 
 def joined(uids: list[int]) -> str:
@@ -274,10 +292,9 @@ def said_ok(answer: tuple[str, object]) -> bool:
     return answer[0] == "OK"
 
 
-def noted(sightings: list[Sighting], answer: tuple[str, object]) -> bool:
+def noted(sightings: list[Sighting], status: str) -> None:
     for one in sightings:
-        one.history.append(answer[0])
-    return said_ok(answer)
+        one.history.append(status)
 
 
 def expect_ok(answer: tuple[str, object]) -> None:
