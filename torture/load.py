@@ -177,7 +177,9 @@ class Reader(Client):
         self._seen[mark] = sighting
         content = message(mark, self.chance.choice(SIZES[:-1]), self.chance)
         sighting.history.append(f"APPEND {mailbox}")
-        if noted([sighting], client.append(mailbox, f"({' '.join(flags)})", "", content)):
+        status, _ = client.append(mailbox, f"({' '.join(flags)})", "", content)
+        noted([sighting], status)
+        if status == "OK":
             sighting.places = {mailbox}
 
     def _store(self, client: imaplib.IMAP4, mailbox: str, present: dict[int, str]) -> None:
