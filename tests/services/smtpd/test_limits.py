@@ -198,8 +198,8 @@ def test_bare_newlines_of_strangers_are_refused_and_of_friends_made_right(new_wo
     world = new_world(smtpd_forbid_bare_newline_exclusions="192.0.2.1")
     with world.connect() as client:
         client.in_data()
-        assert client.ask("a\nb\r\n.").startswith("550 5.5.2 ")
-    world.wait_for_log(r"reject: DATA from localhost\[127.0.0.1\]: 550 5.5.2 .*bare <CR> or <LF> received; from=")
+        assert client.ask("a\nb\r\n.").startswith("521 5.5.2 ")
+    world.wait_for_log(r"reject: DATA from localhost\[127.0.0.1\]: 521 5.5.2 .*bare <CR> or <LF> received; from=")
     world = new_world()
     with world.connect() as client:
         client.in_data()

@@ -130,8 +130,9 @@ SMTPD_FORBID_BARE_NEWLINE_REJECT_CODE: Final = declare(
     Param(
         "smtpd_forbid_bare_newline_reject_code",
         integer,
-        "550",
-        "The reply code for bare newlines; 521 also ends the session.",
+        "521",
+        "The reply code for bare newlines; 521 also ends the session, so that nothing behind what another server may "
+        "have taken for the middle of a message is carried out.",
         minimum=500,
         maximum=599,
     )
