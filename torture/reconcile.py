@@ -41,8 +41,7 @@ class Findings:
 def reconcile(world: World, ledger: Ledger, windows: list[tuple[float, float]]) -> Findings:
     """The queue must be empty. `windows` are the times in which a relayed message may have gone out twice."""
     findings = Findings()
-    on_disk = {user: _maildir_marks(world.maildir(user), findings) for user in USERS}
-    _check_users(world, ledger, on_disk, findings)
+    _check_users(world, ledger, findings)
     _check_system_user(world, ledger, findings)
     _check_relayed(world, ledger, windows, findings)
     return findings
@@ -72,8 +71,9 @@ def _take(content: bytes, where: str, found: Counter[str], findings: Findings) -
         findings.wrong.append(f"{where}: the content of {mark[1].decode()} is damaged")
 
 
-def _check_users(world: World, ledger: Ledger, on_disk: dict[str, Counter[str]], findings: Findings) -> None:
+def _check_users(world: World, ledger: Ledger, findings: Findings) -> None:
     domain = world.facts["domain"]
+    on_disk: dict[str, Counter[str]] = {}
     shown: dict[str, dict[str, Counter[str]]] = {}
     flags: dict[str, dict[str, set[str]]] = {}
     for user, password in USERS.items():
@@ -84,6 +84,8 @@ def _check_users(world: World, ledger: Ledger, on_disk: dict[str, Counter[str]],
             shown[user], flags[user] = {}, {}
             continue
         total = sum(shown[user].values(), Counter())
+        # Only now: what was to be removed when its store died is removed when the store is opened again.
+        on_disk[user] = _maildir_marks(world.maildir(user), findings)
         if total != on_disk[user]:
             differing = {one for one in total | on_disk[user] if total[one] != on_disk[user][one]}
             findings.wrong.append(f"{user}: IMAP and the files differ in {sorted(differing)[:5]}")
