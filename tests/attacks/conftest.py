@@ -33,6 +33,7 @@ def system(
         f"relayhost=[127.0.0.1]:{recorder.port}",
         "smtpd_peername_lookup=no",
         "disable_dns_lookups=yes",
+        "dovecot/auth_failure_delay=0",
         *settings,
     )
     # Attackers provoke warnings; that is what warnings are for. Errors are not.

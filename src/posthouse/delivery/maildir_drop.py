@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from posthouse.delivery.crashpoints import LocalStep
-from posthouse.delivery.mbox import MailboxFull, NotAMailbox, local_lines
+from posthouse.delivery.mbox import LeftBehind, MailboxFull, NotAMailbox, local_lines
 from posthouse.runtime.crashpoints import reach
 
 _FOLDERS: Final = ("tmp", "new", "cur")
@@ -27,7 +27,7 @@ def drop(
     path: str, head: bytes, content: bytes, unique: str, *, size_limit: int, owner: int, maybe_delivered: bool
 ) -> bool:
     """True when the message is on stable storage; False if it already was there. Raises OSError, NotAMailbox,
-    MailboxFull."""
+    MailboxFull; LeftBehind when it has its name and may not be stored."""
     text = head + local_lines(content)
     if size_limit and len(text) > size_limit:
         raise MailboxFull(path)
@@ -52,7 +52,10 @@ def drop(
         os.close(descriptor)
     os.rename(temporary, maildir / "new" / name)
     reach(LocalStep.DROP_NAMED)
-    _flush(maildir / "new")
+    try:
+        _flush(maildir / "new")
+    except OSError as error:
+        raise LeftBehind(error.strerror or str(error)) from error
     reach(LocalStep.DROP_FLUSHED)
     return True
 

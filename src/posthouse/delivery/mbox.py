@@ -35,6 +35,10 @@ class MailboxFull(Exception):
     """The file would become larger than mailbox_size_limit."""
 
 
+class LeftBehind(Exception):
+    """Writing failed, and so did cutting off what was written; it may be a part of the message, or all of it."""
+
+
 class NotWanted(Exception):
     """While the lock was waited for, whoever asked for the delivery went away; it will be asked for again."""
 
@@ -71,7 +75,8 @@ def append(
     is_wanted: Callable[[], bool] = lambda: True,
 ) -> bool:
     """True when the message is on stable storage; False if it already was there. Raises OSError, LockFailed,
-    NotAMailbox, MailboxFull, NotWanted (`is_wanted` is asked under the lock); then the file is as it was."""
+    NotAMailbox, MailboxFull, NotWanted (`is_wanted` is asked under the lock); then the file is as it was. Raises
+    LeftBehind if it is not."""
     if "dotlock" not in rules.kinds:
         return _append_locked(path, message, delivery, rules, size_limit, owner, maybe_delivered, is_wanted)
     with dotlock(path, rules):
@@ -114,7 +119,7 @@ def _append_locked(
             reach(LocalStep.MBOX_FLUSHED)
         except OSError:
             # Half a message is worse than none: the file is as it was, and the sender's copy is still in the queue.
-            os.ftruncate(descriptor, end)
+            _take_back(descriptor, end)
             raise
     finally:
         os.close(descriptor)
@@ -224,6 +229,13 @@ def _write(descriptor: int, octets: bytes, at: int) -> None:
             raise OSError(errno.EIO, "nothing was written")
         at += written
         view = view[written:]
+
+
+def _take_back(descriptor: int, end: int) -> None:
+    try:
+        os.ftruncate(descriptor, end)
+    except OSError as error:
+        raise LeftBehind(error.strerror or str(error)) from error
 
 
 def _flush_directory(path: str) -> None:

@@ -91,11 +91,13 @@ class Text(msgspec.Struct, frozen=True, tag=True):
 
 
 class Outcome(msgspec.Struct, frozen=True, tag=True):
-    """`dsn` begins with 2, 4 or 5; `words` for log, bounce and client."""
+    """`dsn` begins with 2, 4 or 5; `words` for log, bounce and client. `is_uncertain`: what was written could not be
+    taken back, and may be whole."""
 
     dsn: str
     words: str
     warnings: tuple[str, ...] = ()
+    is_uncertain: bool = False
 
 
 Questions = ReadForward | ReadInclude | Drop | Run

@@ -118,6 +118,8 @@ def _drop(question: Drop, content: bytes, is_wanted: Callable[[], bool]) -> Outc
         return Outcome("4.2.0", str(error))
     except mbox.NotAMailbox as error:
         return Outcome("4.2.0", str(error))
+    except mbox.LeftBehind as error:
+        return Outcome("4.3.0", str(error), is_uncertain=True)
     except mbox.MailboxFull:
         return Outcome("5.2.2", "mailbox is full" if is_maildir else "mailbox would exceed mailbox_size_limit")
     except OSError as error:

@@ -544,6 +544,8 @@ class LocalProcess(ProcessMain):
         if answer.dsn[0] != "2":
             shown = path.rstrip("/")
             where = f"cannot update mailbox {shown} for user {attempt.user.pw_name}. {answer.words}"
+            if answer.is_uncertain:
+                raise Failed(answer.dsn, where, is_uncertain=True)
             return answer.dsn, f"maildir delivery failed: {answer.words}" if path.endswith("/") else where
         return "2.0.0", "delivered to maildir" if path.endswith("/") else f"delivered to {name}"
 

@@ -1,5 +1,6 @@
 """Mailbox files: locks, quoting, and exactly one copy whatever happened before."""
 
+import errno
 import fcntl
 import mailbox
 import os
@@ -155,6 +156,23 @@ def test_a_failed_write_leaves_nothing_behind(tmp_path: Path) -> None:
     )
     assert subprocess.run([sys.executable, "-c", script], check=False, timeout=30).returncode == 27  # EFBIG
     assert path.read_bytes() == before
+
+
+def test_what_cannot_be_cut_off_again_is_found_by_the_next_attempt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    box = tmp_path / "mbox"
+    append(box, delivery="first.0.1")
+    with monkeypatch.context() as broken:
+        broken.setattr(os, "fsync", fail)
+        broken.setattr(os, "ftruncate", fail)
+        with pytest.raises(mbox.LeftBehind):
+            append(box)
+    assert not append(box, maybe=True)
+    assert subjects(box) == ["test", "test"]
 
 
 def test_links_and_foreign_files_are_refused(tmp_path: Path) -> None:

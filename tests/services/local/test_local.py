@@ -466,3 +466,16 @@ def test_a_delivery_that_waits_for_a_lock_is_not_made_after_its_queue_is_gone(ho
 
     asyncio.run(asyncio.wait_for(scenario(), 30))
     assert house.mailbox.read_bytes().count(b"X-Posthouse-Delivery") == 1
+
+
+def test_what_could_not_be_taken_back_is_uncertain(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The queue then tells the next attempt to look first."""
+    child = "posthouse.delivery.mbox"
+
+    def left_behind(*_: object, **__: object) -> bool:
+        raise sys.modules[child].LeftBehind("Input/output error")
+
+    monkeypatch.setattr(f"{child}.append", left_behind)
+    (result,) = house.deliver()
+    assert (result.dsn, result.is_uncertain) == ("4.3.0", True)
+    assert "Input/output error" in result.text
