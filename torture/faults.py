@@ -49,6 +49,9 @@ class _Begin:
             case "kill all":
                 if self.world.is_running:
                     self.world.kill_everything()
+            case "power cut":
+                if self.world.is_running:
+                    self.world.cut_power()
             case "stop and continue":
                 pids = self._some(self.chance.randint(1, 3))
                 self._signal(pids, signal.SIGSTOP)

@@ -8,6 +8,7 @@ FAULTS: Final = (
     "kill one",
     "kill several",
     "kill all",
+    "power cut",
     "stop and continue",
     "end a worker",
     "reload",
@@ -39,7 +40,7 @@ NEED_SHIM: Final = frozenset(
         "clock jumps",
     }
 )
-NEED_DISKS: Final = frozenset({"spool disk full", "store disk full"})
+NEED_DISKS: Final = frozenset({"spool disk full", "store disk full", "power cut"})
 MAY_SEND_TWICE: Final = frozenset(set(FAULTS) - {"reload", "names broken", "peer busy", "end a worker"})
 """Faults that can fall between a peer's 250 and the flush that records it."""
 

@@ -19,10 +19,10 @@ from bench.process_tree import tree
 from posthouse.cli.queue_client import NotRunning, QueueClient, command_socket
 from posthouse.core.reply import MailError
 from posthouse.runtime.schema import Done, Flush, ListQueue, QueuePage
+from torture.disk import Disk
 from torture.injection import Injection
 from torture.peers import DOMAIN, NameServer, Sink
 
-DISK_MB: Final = 512
 START_LIMIT_S: Final = 60.0
 STOP_LIMIT_S: Final = 30.0
 USERS: Final = {"alice": "wonderland", "bob": "builder", "carol": "c4rol"}
@@ -47,45 +47,6 @@ SETTINGS: Final = (
     "deliver_lock_delay=0.3s",
     "dovecot/mail_max_userip_connections=0",
 )
-
-
-class Disk:
-    """A small ext4 of its own below `path`, or (without root) just the directory."""
-
-    def __init__(self, path: Path, image: Path) -> None:
-        self.path = path
-        path.mkdir(parents=True, exist_ok=True)
-        self.is_own = False
-        if os.geteuid() != 0:
-            return
-        with open(image, "wb") as file:
-            file.truncate(DISK_MB << 20)
-        try:
-            subprocess.run(["mkfs.ext4", "-q", "-m", "0", "-I", "256", str(image)], check=True, capture_output=True)
-            subprocess.run(["mount", "-o", "loop", str(image), str(path)], check=True, capture_output=True)
-        except (OSError, subprocess.CalledProcessError):
-            return
-        self.is_own = True
-        path.chmod(0o755)
-
-    def fill(self) -> None:
-        """Take every free block."""
-        with open(self.path / "filler", "wb", buffering=0) as file:
-            step = 16 << 20
-            at = 0
-            while step >= 4096:
-                try:
-                    os.posix_fallocate(file.fileno(), at, step)
-                    at += step
-                except OSError:
-                    step //= 2
-
-    def relieve(self) -> None:
-        (self.path / "filler").unlink(missing_ok=True)
-
-    def close(self) -> None:
-        if self.is_own:
-            subprocess.run(["umount", "-l", str(self.path)], check=False, capture_output=True)
 
 
 class World:
@@ -168,6 +129,19 @@ class World:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         self._forget()
+
+    def cut_power(self) -> None:
+        """Everybody stands still; what the devices hold at this moment is all that is left. What was written and not
+        flushed is not there, or only its name is."""
+        for pid in tree(self.pid):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGSTOP)
+        disks = (self.spool_disk, self.store_disk)
+        for disk in disks:
+            disk.remember()
+        self.kill_everything()
+        for disk in disks:
+            disk.go_back()
 
     def stop(self) -> None:
         if self.is_running:

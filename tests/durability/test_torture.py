@@ -4,8 +4,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,15 +13,6 @@ from torture.rounds import Torture
 
 SEED = 7
 ROUNDS = 12
-
-
-@pytest.fixture
-def open_directory() -> Iterator[Path]:
-    """A directory that system users reach too; pytest's own are closed to them from above."""
-    directory = Path(tempfile.mkdtemp(prefix="posthouse-torture-"))
-    directory.chmod(0o755)
-    yield directory
-    shutil.rmtree(directory)
 
 
 @pytest.mark.timeout(600)
