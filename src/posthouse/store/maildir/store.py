@@ -176,7 +176,11 @@ class MaildirStore:
                 self._index = self._open_index()
             except apsw.Error as error:
                 self._release_lock()
-                raise StorageFailed("Internal error: cannot open the index", f"{self.root}: {error}") from error
+                raise StorageFailed(
+                    "Internal error: cannot open the index",
+                    f"{self.root}: {error}",
+                    no_space=isinstance(error, apsw.FullError),
+                ) from error
             except OSError:
                 self._release_lock()
                 raise

@@ -1,5 +1,6 @@
 """APPEND (RFC 3501 s6.3.11), answered when the message is on stable storage."""
 
+import contextlib
 import re
 from typing import TYPE_CHECKING, Final
 
@@ -8,6 +9,7 @@ from posthouse.protocol.imap.arguments import Arguments, BadArguments
 from posthouse.protocol.imap.date import parse_date_time
 from posthouse.protocol.imap.flags import checked_flags
 from posthouse.protocol.imap.response import Status, no, ok
+from posthouse.store.interface import StoreError
 
 if TYPE_CHECKING:
     from posthouse.access.imap.session import ImapSession
@@ -60,5 +62,11 @@ def _append(session: "ImapSession", name: str, content: bytes, flags: frozenset[
         content = _BARE_LF.sub(b"\r\n", content)
     mailbox = session.store.open(name)
     uid = mailbox.append(content, flags, session.now() if date_s is None else date_s, session)
-    yield session.store.flush()
+    try:
+        yield session.store.flush()
+    except (StoreError, GeneratorExit):
+        # The client will send it again.
+        with contextlib.suppress(StoreError):
+            mailbox.expunge([uid], session)
+        raise
     return ok("Append completed.", f"APPENDUID {mailbox.uid_validity} {uid}")
