@@ -139,19 +139,22 @@ def _check_one_user(
             findings.wrong.append(f"{user}: {mark} was never sent here")
             continue
         found = place.get(mark)
-        if found == INBOX and mark in seen and was_taken_back(mark):
+        wrong_flags: list[str] = []
+        if found is not None and found in allowed and mark in seen:
+            wrong_flags = [
+                f"{user}: flag {flag} of {mark} should be {value} ({', '.join(seen[mark].history)})"
+                for flag, value in seen[mark].flags.items()
+                if value is not None and (flag in flags.get(mark, set())) is not value
+            ]
+        if (found not in allowed or wrong_flags) and found == INBOX and mark in seen and was_taken_back(mark):
             # What was done to it before its delivery was undone was done to a message that had been expunged since.
             continue
+        findings.lost += wrong_flags
         if found not in allowed:
             words = f"{user}: {mark} may be in {allowed} and is in {found}"
             if mark in seen:
                 words += f" ({', '.join(seen[mark].history)})"
             (findings.lost if found is None else findings.wrong).append(words)
-        elif found is not None and mark in seen:
-            for flag, value in seen[mark].flags.items():
-                if value is not None and (flag in flags.get(mark, set())) is not value:
-                    words = f"flag {flag} of {mark} should be {value} ({', '.join(seen[mark].history)})"
-                    findings.lost.append(f"{user}: {words}")
     for mark, sighting in copies.items():
         count = shown.get("Copies", Counter())[mark]
         if count > 1:
