@@ -48,12 +48,41 @@ def test_a_file_with_other_content_is_no_delivery(
 
 def test_a_torn_file_that_somebody_was_shown_is_replaced_under_a_new_uid(make_store: MakeStore, root: Path) -> None:
     make_store().deliver(WIRE, FIRST, "INBOX", False)
-    only(root / "new").write_bytes(b"")
+    only(root / "new").write_bytes(TEXT[:-3])
     store = make_store()
     inbox = store.open("INBOX")
     inbox.claim_recent(False)
     assert store.deliver(WIRE, FIRST, "INBOX", True)
     assert [(row.uid, inbox.content(row.uid)) for row in inbox.rows()] == [(2, WIRE)]
+
+
+@pytest.mark.parametrize("is_indexed", [False, True])
+@pytest.mark.parametrize("is_appended", [False, True])
+def test_a_name_with_nothing_in_it_is_removed_when_nobody_delivers_it_again(
+    make_store: MakeStore, root: Path, reports: list[str], is_appended: bool, is_indexed: bool
+) -> None:
+    """Left by a power cut: the sender was never told that it is stored."""
+    store = make_store()
+    inbox = store.open("INBOX")
+    inbox.append(WIRE, frozenset(), None, None)
+    if is_appended:
+        inbox.append(WIRE, frozenset(), None, None)
+    else:
+        store.deliver(WIRE, FIRST, "INBOX", False)
+    store.close()
+    if not is_indexed:
+        for path in root.glob("posthouse.index*"):
+            path.unlink()
+    torn = max(
+        (path for part in ("new", "cur") for path in (root / part).iterdir()), key=lambda one: one.stat().st_mtime_ns
+    )
+    torn.write_bytes(b"")
+    inbox = make_store().open("INBOX")
+    shown = [inbox.content(row.uid) for row in inbox.rows()]
+    assert [one for one in shown if one is not None] == [WIRE]
+    assert len(list(inbox.rows())) == 1
+    assert not torn.exists()
+    assert any("as a power cut leaves it" in line for line in reports)
 
 
 @pytest.mark.parametrize("how", ["expunge", "move", "delete", "rename"])

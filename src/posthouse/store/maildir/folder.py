@@ -18,7 +18,7 @@ from posthouse.store.maildir import layout
 from posthouse.store.maildir.index import MODSEQ_BLOCK, UID_BLOCK, IndexRow, MailboxState
 from posthouse.store.maildir.keywords import Keywords
 from posthouse.store.maildir.messagefile import read_file, wire_length
-from posthouse.store.maildir.names import arrival_time, base_of, letters_of, wire_size
+from posthouse.store.maildir.names import arrival_time, base_of, file_size, is_ours, letters_of, wire_size
 from posthouse.store.maildir.uidlist import UidList
 from posthouse.store.maildir.watch import Watch
 from posthouse.store.rows import RowTable, interned
@@ -479,13 +479,28 @@ class Folder:
         """What the index wants to know of a file; its UID comes later. None if it is gone, or no message."""
         path = f"{self.directory}/{file}"
         try:
-            date = os.stat(path).st_mtime
+            status = os.stat(path)
+            if status.st_size == 0 and file_size(file):
+                self.remove_torn(file)
+                return None
+            date = status.st_mtime
             size = wire_size(file) or sizes.get(base_of(file[4:]))
             if size is None:
                 size = wire_length(read_file(path))
         except (FileNotFoundError, IsADirectoryError):
             return None
         return IndexRow(0, file, "", 0, date, size)
+
+    def remove_torn(self, file: str) -> bool:
+        """An empty file: has a power cut left the name of a message of ours and nothing in it? Then nobody was told
+        that the message is stored; what the queue still has it delivers again. Files of other programs stay."""
+        if not file_size(file) or not is_ours(file[4:]):
+            return False
+        path = f"{self.directory}/{file}"
+        os.unlink(path)
+        self.store.touched(os.path.dirname(path))
+        self.store.environment.report(f"{path} is empty, as a power cut leaves it: removed")
+        return True
 
     def arrived(self, file: str, size: int, date: float, *, again: bool = False) -> None:
         """We delivered into a mailbox that is open: tell at once. `again`: it may have been here before, and its file

@@ -114,6 +114,9 @@ class MaildirMailbox(Folder):
                 if file == before:
                     return None
             else:
+                if not data and self.remove_torn(file):
+                    self._expunged([uid], None)
+                    return None
                 content = to_wire(data)
                 if len(content) != row.size:
                     self._correct_size(uid, len(content))

@@ -23,6 +23,8 @@ _SIZE: Final = re.compile(r",S=([0-9]{1,18})(?=[,:]|\Z)")
 _WIRE_SIZE: Final = re.compile(r",W=([0-9]{1,18})(?=[,:]|\Z)")
 _DELIVERY: Final = re.compile(r"([0-9]{1,12})\.([0-9A-Za-z]+\.[0-9]+\.[0-9]+)\.")
 
+_APPENDED: Final = re.compile(r"[0-9]{1,12}\.M[0-9]{1,6}P[0-9]+R[0-9a-f]{6}Q[0-9]+\.")
+
 
 def host_name() -> str:
     """This host, as it stands in file names (the Maildir specification's escapes, and the comma for S=)."""
@@ -61,6 +63,11 @@ def delivery_of(base: str) -> tuple[DeliveryId, int] | None:
     """The delivery that made this file, and when; None for files of other programs and of APPEND."""
     found = _DELIVERY.match(base)
     return (DeliveryId(found[2]), int(found[1])) if found else None
+
+
+def is_ours(base: str) -> bool:
+    """Made by a delivery or an APPEND of ours."""
+    return _DELIVERY.match(base) is not None or _APPENDED.match(base) is not None
 
 
 class NameSource:
