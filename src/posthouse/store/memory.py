@@ -72,7 +72,7 @@ class MemoryMailbox:
             if content is None:
                 continue
             if uid not in self._texts:
-                self._texts[uid] = wire_texts(content)
+                self._texts[uid] = wire_texts(content, Cached.BODYSTRUCTURE)
             yield uid, self._texts[uid].get(what)
 
     def content(self, uid: Uid) -> bytes | None:

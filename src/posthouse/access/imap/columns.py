@@ -64,13 +64,18 @@ def answer(
 
 def _columns(selected: SelectedMailbox, rows: Sequence[MessageRow], items: Sequence[FetchItem]) -> list[Column] | None:
     """None: some of the messages are gone."""
-    columns: list[Column] = []
-    for item in items:
+    columns: dict[FetchItem, Column] = {}
+    # Structures first: where they are not ready yet, the rest is made with them and the message is read once.
+    for item in sorted(items, key=_is_of_header):
         column = _column(selected, rows, item)
         if column is None:
             return None
-        columns.append(column)
-    return columns
+        columns[item] = column
+    return [columns[item] for item in items]
+
+
+def _is_of_header(item: FetchItem) -> bool:
+    return item not in (Item.BODY, Item.BODYSTRUCTURE)
 
 
 def _column(selected: SelectedMailbox, rows: Sequence[MessageRow], item: FetchItem) -> Column | None:

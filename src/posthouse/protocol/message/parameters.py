@@ -5,10 +5,15 @@ decodes. Reads what it can of any octets.
 """
 
 import re
+from functools import lru_cache
 from typing import Final
 
 MAX_PARAMETERS: Final = 100
 """Parameters of one field that are looked at; real ones have up to a few dozen (RFC 2231 continuations)."""
+
+MAX_REMEMBERED: Final = 100
+REMEMBERED: Final = 256
+"""Most messages say the same few things ("text/plain; charset=utf-8", "7bit"): short values are parsed once."""
 
 _COMMENT: Final = re.compile(rb"\([^()\\]*\)")
 _VALUE: Final = re.compile(rb"[ \t]*([^;\s]*)")
@@ -32,6 +37,10 @@ Parameters = tuple[tuple[bytes, bytes], ...]
 
 def parse_parameterized(value: bytes) -> tuple[bytes, Parameters]:
     """The text before the first semicolon and the parameters, names as written. `value` is unfolded."""
+    return _remembered(value) if len(value) <= MAX_REMEMBERED else _parse(value)
+
+
+def _parse(value: bytes) -> tuple[bytes, Parameters]:
     if b"(" in value and b'"' not in value:
         value = _COMMENT.sub(b"", value)
     match = _VALUE.match(value)
@@ -43,6 +52,9 @@ def parse_parameterized(value: bytes) -> tuple[bytes, Parameters]:
     if semicolon < 0:
         return match[1], ()
     return match[1], _parse_parameters(value, semicolon)
+
+
+_remembered: Final = lru_cache(maxsize=REMEMBERED)(_parse)
 
 
 def _parse_parameters(value: bytes, position: int) -> Parameters:

@@ -9,7 +9,7 @@ no input that is refused; what exceeds a limit stays inside the part in which it
 from collections.abc import Iterator
 from typing import Final
 
-from posthouse.protocol.message.header import MAX_HEADER, fields, header_end, unfold
+from posthouse.protocol.message.header import MAX_HEADER, FieldFinder, header_end, unfold
 from posthouse.protocol.message.parameters import Parameters, parameter, parse_parameterized
 
 MAX_NESTING: Final = 100
@@ -27,8 +27,8 @@ MAX_BOUNDARY: Final = 1000
 MAX_FIELD: Final = 65536
 """Octets of one MIME field that are looked at."""
 
-_MIME_FIELDS: Final = frozenset(
-    {
+_FINDER: Final = FieldFinder(
+    (
         b"content-type",
         b"content-transfer-encoding",
         b"content-id",
@@ -37,7 +37,7 @@ _MIME_FIELDS: Final = frozenset(
         b"content-md5",
         b"content-language",
         b"content-location",
-    }
+    )
 )
 _NO_FIELDS: Final[dict[bytes, bytes]] = {}
 
@@ -226,8 +226,9 @@ class _Scanner:
     def _read_fields(self, part: Part) -> None:
         header = self._content[part.header_start : min(part.body_start, part.header_start + MAX_HEADER)]
         found: dict[bytes, bytes] = {}
-        for name, value in fields(header):
-            if name in _MIME_FIELDS and name not in found:
+        for raw_name, value in _FINDER.find(header):
+            name = raw_name.lower()
+            if name not in found:
                 found[name] = unfold(value[:MAX_FIELD])
         if not found:
             return

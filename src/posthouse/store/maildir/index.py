@@ -403,8 +403,10 @@ class Index:
 
     def add_texts(self, mailbox: int, found: Sequence[tuple[int, WireTexts]]) -> None:
         db = self._change()
+        # Where only the header was looked at, a structure that is known already stays.
         db.executemany(
-            "REPLACE INTO texts VALUES(?,?,?,?,?)",
+            "INSERT INTO texts VALUES(?,?,?,?,?) ON CONFLICT DO UPDATE SET envelope=excluded.envelope,"
+            " body=coalesce(excluded.body,body), bodystructure=coalesce(excluded.bodystructure,bodystructure)",
             ((mailbox, uid, texts.envelope, texts.body, texts.bodystructure) for uid, texts in found),
         )
         db.executemany(

@@ -75,7 +75,7 @@ class MaildirMailbox(Folder):
                     content = self.content(uid)
                     if content is None:
                         continue
-                    texts = wire_texts(content)
+                    texts = wire_texts(content, what)
                     made.append((uid, texts))
                     text = texts.get(what)
                 elif self.row(uid) is None:
