@@ -16,6 +16,7 @@ class Disk:
 
     def __init__(self, path: Path, image: Path) -> None:
         self.path = path
+        self._is_full = False
         self._image = image
         self._snapshot = image.with_name(image.name + ".then")
         path.mkdir(parents=True, exist_ok=True)
@@ -34,6 +35,7 @@ class Disk:
 
     def fill(self) -> None:
         """Take every free block."""
+        self._is_full = True
         with open(self.path / "filler", "wb", buffering=0) as file:
             step = 16 << 20
             at = 0
@@ -45,6 +47,7 @@ class Disk:
                     step //= 2
 
     def relieve(self) -> None:
+        self._is_full = False
         (self.path / "filler").unlink(missing_ok=True)
 
     # ── loss of power ──
@@ -71,6 +74,8 @@ class Disk:
             time.sleep(0.02)
         self._snapshot.replace(self._image)
         self._mount()
+        if not self._is_full:
+            self.relieve()  # the cut may have brought it back
 
     def _mount(self) -> None:
         subprocess.run(["mount", "-o", "loop", str(self._image), str(self.path)], check=True, capture_output=True)
