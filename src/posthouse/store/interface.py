@@ -143,6 +143,18 @@ class Mailbox(Protocol):
         """The UIDs that no session has been told are \\Recent; claims them for the caller unless read_only."""
         ...
 
+    def all_cached(self, uids: list[Uid], what: Cached) -> list[bytes] | None:
+        """What `cached` would give for all of them, in ascending order, if that can be had at once; else None."""
+        ...
+
+    def all_fields(self, uids: list[Uid], names: bytes) -> list[bytes] | None:
+        """What `keep_fields` was given for all of them, in ascending order, if that can be had at once; else None."""
+        ...
+
+    def keep_fields(self, uids: Sequence[Uid], texts: Sequence[bytes], names: bytes) -> None:
+        """Answers to a header list, which `names` stands for; they may be forgotten."""
+        ...
+
     def cached(self, uids: Sequence[Uid], what: Cached) -> Iterator[tuple[Uid, bytes]]:
         """Ready-made wire text in the order of `uids`; messages that vanished are left out. Parses and caches what is
         missing."""

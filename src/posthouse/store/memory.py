@@ -66,6 +66,16 @@ class MemoryMailbox:
             self._recent_from = self._uid_next
         return recent
 
+    def all_cached(self, uids: list[Uid], what: Cached) -> list[bytes] | None:
+        found = [text for _, text in self.cached(uids, what)]
+        return found if len(found) == len(uids) else None
+
+    def all_fields(self, uids: list[Uid], names: bytes) -> list[bytes] | None:  # noqa: ARG002 - nothing is kept
+        return None
+
+    def keep_fields(self, uids: Sequence[Uid], texts: Sequence[bytes], names: bytes) -> None:
+        """Nothing is kept: the content is at hand."""
+
     def cached(self, uids: Sequence[Uid], what: Cached) -> Iterator[tuple[Uid, bytes]]:
         for uid in uids:
             content = self._content.get(uid)

@@ -274,3 +274,20 @@ def test_statistics_count_what_was_read(selected: ImapWire) -> None:
     selected.say("FETCH 1:3 BODY.PEEK[TEXT]")
     assert " hdr_count=2 " in selected.session.statistics_text()
     assert selected.session.statistics_text().endswith("body_count=3 body_bytes=51")
+
+
+@pytest.mark.parametrize("fields", ["(FROM SUBJECT)", "(subject from)", "(X-NOT-THERE)", "(RECEIVED CONTENT-TYPE)"])
+@pytest.mark.parametrize("inverted", ["", ".NOT"])
+def test_a_kept_answer_to_a_header_list_is_the_same_as_a_new_one(
+    imap: ImapWire, store: Store, fields: str, inverted: str
+) -> None:
+    inbox = store.open("INBOX")
+    for content in (*MESSAGES.values(), *MESSAGES.values())[:60]:
+        inbox.append(content if content.endswith(b"\n") else content + b"\r\n", frozenset(), None, None)
+    imap.say("SELECT INBOX")
+    words = f"FETCH 1:* (UID BODY.PEEK[HEADER.FIELDS{inverted} {fields}])"
+    first = imap.say(words)
+    assert len(first) > 60
+    assert imap.say(words) == first
+    singly = [line for number in range(1, 61) for line in imap.say(words.replace("1:*", str(number)))[:-1]]
+    assert singly == first[:-1]

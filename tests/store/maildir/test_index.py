@@ -261,3 +261,39 @@ def test_an_index_apart_from_the_mail(tmp_path: Path, environment: Environment) 
     assert (tmp_path / "index/u/posthouse.index").exists()
     assert not list((tmp_path / "Maildir").glob("posthouse*"))
     assert next((tmp_path / "Maildir/cur").iterdir()).read_bytes() == TEXT
+
+
+def test_answers_to_header_lists_are_kept_until_their_messages_go(make_store: MakeStore, root: Path) -> None:
+    store = make_store()
+    inbox = store.open("INBOX")
+    uids = [inbox.append(WIRE, frozenset(), None, None) for _ in range(4)]
+    texts = [b"text %d" % uid for uid in uids]
+    assert inbox.all_fields(uids, b"+from") is None
+    inbox.keep_fields(uids, texts, b"+from")
+    assert inbox.all_fields(uids, b"+from") == texts
+    assert inbox.all_fields(uids[1:3], b"+from") == texts[1:3]
+    assert inbox.all_fields(uids, b"-from") is None
+    new = inbox.append(WIRE, frozenset(), None, None)
+    assert inbox.all_fields([*uids, new], b"+from") is None
+    inbox.expunge([uids[1]], None)
+    assert inbox.all_fields(uids, b"+from") is None
+    inbox = make_store().open("INBOX")
+    assert inbox.all_fields(uids[2:], b"+from") == texts[2:]
+    assert inbox.all_fields([uids[0], uids[2]], b"+from") is not None
+    store = make_store()
+    store.create("other")
+    store.open("other").keep_fields([Uid(1)], [b"x"], b"+from")
+    store.delete("other")
+    index = sqlite3.connect(root / "posthouse.index")
+    assert index.execute("SELECT count(DISTINCT mailbox) FROM fields").fetchone() == (1,)
+    index.close()
+
+
+def test_the_header_list_asked_for_longest_ago_gives_way(make_store: MakeStore) -> None:
+    inbox = make_store().open("INBOX")
+    uid = inbox.append(WIRE, frozenset(), None, None)
+    for number in range(index_module.MAX_LISTS + 2):
+        inbox.keep_fields([uid], [b"%d" % number], b"+%d" % number)
+    known = [inbox.all_fields([uid], b"+%d" % number) for number in range(index_module.MAX_LISTS + 2)]
+    assert known[:2] == [None, None]
+    assert known[2:] == [[b"%d" % number] for number in range(2, index_module.MAX_LISTS + 2)]

@@ -16,6 +16,9 @@ from posthouse.store.interface import Cached, MessageRow
 OF_ROW: Final = frozenset({Item.UID, Item.FLAGS, Item.INTERNALDATE, Item.SIZE})
 """What the row itself has."""
 
+KEPT_FROM: Final = 20
+"""Messages asked for at once from which answers to a header list are kept: somebody looks at the mailbox."""
+
 _CACHED: Final = {
     Item.ENVELOPE: Cached.ENVELOPE,
     Item.BODY: Cached.BODY,
@@ -91,8 +94,21 @@ def _column(selected: SelectedMailbox, rows: Sequence[MessageRow], item: FetchIt
         case Item.ENVELOPE | Item.BODY | Item.BODYSTRUCTURE:
             return _cached(selected, [row.uid for row in rows], _CACHED[item])
         case Section():
-            headers = _cached(selected, [row.uid for row in rows], Cached.HEADER)
-            return None if headers is None else [literal(of_header(item, header)) for header in headers]
+            return _header_column(selected, [row.uid for row in rows], item)
+
+
+def _header_column(selected: SelectedMailbox, uids: list[Uid], section: Section) -> list[bytes] | None:
+    """Clients ask for the same list of fields again and again: answers to many messages are kept."""
+    names = section.selection.key if section.selection is not None and section.partial is None else b""
+    if names and (ready := selected.mailbox.all_fields(uids, names)) is not None:
+        return ready
+    headers = _cached(selected, uids, Cached.HEADER)
+    if headers is None:
+        return None
+    column = [literal(of_header(section, header)) for header in headers]
+    if names and len(uids) >= KEPT_FROM:
+        selected.mailbox.keep_fields(uids, column, names)
+    return column
 
 
 def flags_column(selected: SelectedMailbox, rows: Sequence[MessageRow]) -> list[bytes]:
@@ -105,6 +121,9 @@ def flags_column(selected: SelectedMailbox, rows: Sequence[MessageRow]) -> list[
 
 
 def _cached(selected: SelectedMailbox, uids: list[Uid], what: Cached) -> list[bytes] | None:
+    ready = selected.mailbox.all_cached(uids, what)
+    if ready is not None:
+        return ready
     found = [text for _, text in selected.mailbox.cached(uids, what)]
     return found if len(found) == len(uids) else None
 

@@ -86,6 +86,8 @@ class FieldSelection:
     def __init__(self, names: Iterable[bytes], *, inverted: bool = False) -> None:
         self._names = frozenset(name.lower() for name in names)
         self._inverted = inverted
+        self.key = (b"-" if inverted else b"+") + b" ".join(sorted(self._names))
+        """The same for selections that give the same."""
         alternatives = b"|".join(re.escape(name) for name in sorted(self._names, key=len, reverse=True))
         # The leading line feed is a literal prefix that the search can skip to.
         self._pattern = re.compile(

@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
@@ -57,6 +57,15 @@ CREATE TABLE header(
 CREATE TABLE tombstone(delivery TEXT PRIMARY KEY, at REAL NOT NULL) WITHOUT ROWID;
 CREATE TABLE doomed(path TEXT PRIMARY KEY) WITHOUT ROWID;
 """
+_LISTS_SCHEMA: Final = """
+CREATE TABLE IF NOT EXISTS header_list(id INTEGER PRIMARY KEY, names BLOB NOT NULL UNIQUE, asked REAL NOT NULL);
+CREATE TABLE IF NOT EXISTS fields(
+    mailbox INTEGER NOT NULL, list INTEGER NOT NULL, uid INTEGER NOT NULL, text BLOB NOT NULL,
+    PRIMARY KEY(mailbox, list, uid)) WITHOUT ROWID;
+"""
+"""Header lists that clients ask for, and their answers. Made when the first client does."""
+MAX_LISTS: Final = 8
+"""Of one user: each client has one or two of its own; the one asked for longest ago gives way."""
 _TEXT_COLUMN: Final = {
     Cached.ENVELOPE: ("texts", "envelope"),
     Cached.BODY: ("texts", "body"),
@@ -124,6 +133,7 @@ class Index:
         self._changed = False
         self._marked = False
         self._checkpointing = False
+        self._lists: dict[bytes, int] | None = None
         fresh = not os.path.exists(path)
         self._db = apsw.Connection(path)
         try:
@@ -340,7 +350,10 @@ class Index:
     def _remove_mailbox(db: apsw.Connection, name: str) -> None:
         found = db.execute("SELECT id FROM mailbox WHERE name=?", (name,)).get
         if found is not None:
-            for table in ("message", "texts", "header"):
+            tables = ["message", "texts", "header"]
+            if db.execute("SELECT count(*) FROM sqlite_schema WHERE name='fields'").get:
+                tables.append("fields")
+            for table in tables:
                 db.execute(f"DELETE FROM {table} WHERE mailbox=?", (found,))  # noqa: S608  # our own table names
             db.execute("DELETE FROM mailbox WHERE id=?", (found,))
 
@@ -380,11 +393,15 @@ class Index:
     def update_size(self, mailbox: int, uid: int, size: int) -> None:
         self._change().execute("UPDATE message SET size=? WHERE mailbox=? AND uid=?", (size, mailbox, uid))
 
-    def remove_rows(self, mailbox: int, uids: Iterable[int]) -> None:
+    def remove_rows(self, mailbox: int, uids: Collection[int]) -> None:
         keys = [(mailbox, uid) for uid in uids]
         db = self._change()
         for table in ("message", "texts", "header"):
             db.executemany(f"DELETE FROM {table} WHERE mailbox=? AND uid=?", keys)  # noqa: S608  # our own table names
+        for number in self._known_lists().values():
+            db.executemany(
+                "DELETE FROM fields WHERE mailbox=? AND list=? AND uid=?", ((mailbox, number, uid) for uid in uids)
+            )
 
     # ── wire texts ──
 
@@ -401,6 +418,20 @@ class Index:
         one_by_one = ((uid, self._db.execute(query, (mailbox, uid)).get) for uid in uids)
         return {uid: text for uid, text in one_by_one if text is not None}
 
+    def ready_texts(self, mailbox: int, uids: list[int], what: Cached) -> list[bytes] | None:
+        """The texts of these messages in their order, if they stand together and each has one; else None."""
+        if uids[-1] - uids[0] >= 2 * len(uids):
+            return None
+        table, column = _TEXT_COLUMN[what]
+        rows = self._db.execute(
+            f"SELECT uid,{column} FROM {table} WHERE mailbox=? AND uid BETWEEN ? AND ?",  # noqa: S608  # our columns
+            (mailbox, uids[0], uids[-1]),
+        ).fetchall()
+        if len(rows) != len(uids):
+            return None
+        found_uids, texts = zip(*rows, strict=True)
+        return list(texts) if list(found_uids) == uids and None not in texts else None
+
     def add_texts(self, mailbox: int, found: Sequence[tuple[int, WireTexts]]) -> None:
         db = self._change()
         # Where only the header was looked at, a structure that is known already stays.
@@ -413,6 +444,52 @@ class Index:
             "REPLACE INTO header VALUES(?,?,?)",
             ((mailbox, uid, texts.header) for uid, texts in found if len(texts.header) <= MAX_CACHED_HEADER),
         )
+
+    # ── header lists ──
+
+    def _known_lists(self) -> dict[bytes, int]:
+        """Ids by names."""
+        if self._lists is None:
+            if not self._db.execute("SELECT count(*) FROM sqlite_schema WHERE name='fields'").get:
+                return {}
+            self._lists = {names: number for names, number in self._db.execute("SELECT names, id FROM header_list")}
+        return self._lists
+
+    def ready_fields(self, mailbox: int, uids: list[int], names: bytes) -> list[bytes] | None:
+        """As `ready_texts`, for a header list."""
+        number = self._known_lists().get(names)
+        if number is None or uids[-1] - uids[0] >= 2 * len(uids):
+            return None
+        rows = self._db.execute(
+            "SELECT uid,text FROM fields WHERE mailbox=? AND list=? AND uid BETWEEN ? AND ?",
+            (mailbox, number, uids[0], uids[-1]),
+        ).fetchall()
+        if len(rows) != len(uids):
+            return None
+        found_uids, texts = zip(*rows, strict=True)
+        return list(texts) if list(found_uids) == uids else None
+
+    def add_fields(self, mailbox: int, uids: Sequence[int], texts: Sequence[bytes], names: bytes) -> None:
+        db = self._change()
+        number = self._known_lists().get(names)
+        if number is None:
+            number = self._add_list(names)
+        db.executemany(
+            "REPLACE INTO fields VALUES(?,?,?,?)",
+            ((mailbox, number, uid, text) for uid, text in zip(uids, texts, strict=True)),
+        )
+
+    def _add_list(self, names: bytes) -> int:
+        db = self._change()
+        db.execute(_LISTS_SCHEMA)
+        for (old,) in db.execute(
+            "SELECT id FROM header_list ORDER BY asked DESC LIMIT -1 OFFSET ?", (MAX_LISTS - 1,)
+        ).fetchall():
+            db.execute("DELETE FROM fields WHERE list=?", (old,))
+            db.execute("DELETE FROM header_list WHERE id=?", (old,))
+        db.execute("INSERT INTO header_list(names, asked) VALUES(?,?)", (names, time.time()))
+        self._lists = None
+        return self._known_lists()[names]
 
     # ── tombstones ──
 

@@ -3,7 +3,7 @@
 import contextlib
 import os
 from collections.abc import Callable, Iterator, Sequence
-from typing import Final
+from typing import Final, cast
 
 from posthouse.core.identifiers import DeliveryId, ModSeq, Uid
 from posthouse.runtime.crashpoints import reach
@@ -64,6 +64,25 @@ class MaildirMailbox(Folder):
     def cached(self, uids: Sequence[Uid], what: Cached) -> Iterator[tuple[Uid, bytes]]:
         for at in range(0, len(uids), TEXTS_AT_ONCE):
             yield from self._cached(uids[at : at + TEXTS_AT_ONCE], what)
+
+    @translated
+    def all_cached(self, uids: list[Uid], what: Cached) -> list[bytes] | None:
+        self.alive()
+        return self.store.need_index().ready_texts(self.state.id, cast("list[int]", uids), what) if uids else []
+
+    @translated
+    def all_fields(self, uids: list[Uid], names: bytes) -> list[bytes] | None:
+        self.alive()
+        return self.store.need_index().ready_fields(self.state.id, cast("list[int]", uids), names) if uids else []
+
+    def keep_fields(self, uids: Sequence[Uid], texts: Sequence[bytes], names: bytes) -> None:
+        def keep() -> None:
+            index = self.store.need_index()
+            with index.grouped():
+                index.add_fields(self.state.id, uids, texts, names)
+
+        if not self.dead:
+            self.store.quietly(keep)
 
     def _cached(self, uids: Sequence[Uid], what: Cached) -> Iterator[tuple[Uid, bytes]]:
         known = self._known_texts(uids, what)
