@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 from posthouse.core.identifiers import DeliveryId
+from posthouse.store.flush import Volumes
 from posthouse.store.interface import SEEN, FlagChange, MailboxEvent, StorageFailed
 from posthouse.store.maildir.environment import Environment
+from posthouse.store.maildir.location import MailLocation
 from posthouse.store.maildir.mailbox import MaildirMailbox
 from posthouse.store.maildir.store import MaildirStore
 from tests.store.maildir.test_foreign_writers import TEXT, WIRE, drop, only
@@ -292,6 +294,28 @@ def test_what_an_expunge_removed_before_it_failed_is_gone_and_everybody_hears_of
     store.flush_now()
     assert [row.uid for row in store.open("INBOX").rows()] == [appended]
     assert [(event.expunged, event.origin) for event in heard] == [((delivered,), None)]
+
+
+def test_a_message_moved_right_after_its_delivery_is_in_one_place_at_every_moment(
+    make_store: MakeStore, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = make_store()
+    store.create("Kept")
+    store.deliver(WIRE, FIRST, "INBOX", False)
+    inbox = store.open("INBOX")
+    places: list[int] = []
+    rename = os.rename
+
+    def counted(source: str, target: str) -> None:
+        rename(source, target)
+        places.append(len([one for one in root.glob("**/*") if one.is_file() and ",S=" in one.name]))
+
+    monkeypatch.setattr(os, "rename", counted)
+    [(_, new)] = inbox.move([row.uid for row in inbox.rows()], "Kept", None)
+    assert set(places) == {1}
+    assert store.open("Kept").content(new) == WIRE
+    # Its process dies here; the queue asks for the delivery again.
+    assert not MaildirStore(MailLocation(str(root)), Environment(Volumes())).deliver(WIRE, FIRST, "INBOX", True)
 
 
 def test_many_recovered_deliveries_look_at_the_directory_once(make_store: MakeStore) -> None:

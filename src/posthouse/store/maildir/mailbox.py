@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final, cast
 
 from posthouse.core.identifiers import DeliveryId, ModSeq, Uid
@@ -13,7 +13,15 @@ from posthouse.store.maildir.failures import translated
 from posthouse.store.maildir.folder import Folder
 from posthouse.store.maildir.index import IndexRow
 from posthouse.store.maildir.layout import TMP
-from posthouse.store.maildir.messagefile import create_file, read_file, size_on_disk, to_file, to_wire, wire_length
+from posthouse.store.maildir.messagefile import (
+    create_file,
+    flush_file,
+    read_file,
+    size_on_disk,
+    to_file,
+    to_wire,
+    wire_length,
+)
 from posthouse.store.maildir.names import LETTERS, base_of, file_size, letters_of
 from posthouse.store.rows import changed_flags, interned
 from posthouse.store.wiretexts import WireTexts, wire_texts
@@ -300,7 +308,7 @@ class MaildirMailbox(Folder):
         self.tell(expunged=gone, origin=origin)
         return gone
 
-    def _let_go(self, uids: Sequence[Uid], removed: list[Uid], *, count: bool = True) -> None:
+    def _let_go(self, uids: Sequence[Uid], removed: list[Uid]) -> None:
         """Remove the files; those whose delivery may be asked for again wait until their tombstones are on disk.
 
         `removed` gets those that are gone for everybody, also when OSError is raised for another.
@@ -338,8 +346,7 @@ class MaildirMailbox(Folder):
                 removed += waiting_uids
             if removed:
                 self.store.touched(f"{self.directory}/cur", f"{self.directory}/new")
-                if count:
-                    self.store.size.add(-octets, -len(removed))
+                self.store.size.add(-octets, -len(removed))
 
     # ── copying ──
 
@@ -357,16 +364,36 @@ class MaildirMailbox(Folder):
         self.alive()
         into = self.store.folder(target)
         rows = self.table.select(uids)
-        pairs = self._transfer(rows, into, origin, self._rename)
+        self._settle(row.uid for row in rows)
+        pairs = self._transfer(rows, into, origin, os.rename)
         moved = [old for old, _ in pairs]
-        # Those that were renamed are gone from here; those that were linked wait for their tombstones.
-        linked = [uid for uid in moved if self.store.may_return(base_of(self.files[uid][4:])) is not None]
-        self._let_go(linked, [], count=False)
         reach(StoreStep.MOVED)
         with self.store.need_index().grouped():
             gone = self.remove_rows(moved)
         self.tell(expunged=gone, origin=origin)
         return pairs
+
+    def _settle(self, uids: Iterable[Uid]) -> None:
+        """Messages whose delivery may be asked for again are about to go by a rename, so that they are in one place at
+        every moment: first their content must be on disk, then the tombstones that answer the queue."""
+        deliveries: list[DeliveryId] = []
+        for uid in uids:
+            file: str | None = self.files.get(uid)
+            delivery = self.store.may_return(base_of(file[4:])) if file is not None else None
+            if file is None or delivery is None:
+                continue
+            try:
+                flush_file(f"{self.directory}/{file}")
+            except FileNotFoundError:
+                file = self.find_again(uid)
+                if file is None:
+                    continue
+                flush_file(f"{self.directory}/{file}")
+            deliveries.append(delivery)
+        if deliveries:
+            self.store.deliveries.bury(deliveries)
+            self.store.need_index().commit_durably()
+            reach(StoreStep.TOMBSTONE_STORED)
 
     def _transfer(
         self,
@@ -447,14 +474,6 @@ class MaildirMailbox(Folder):
             os.unlink(temporary)
             raise
         self.store.wrote(descriptor, directory)
-
-    def _rename(self, source: str, target: str) -> None:
-        """A rename: at every moment the message is in one of the two. Not if a tombstone must be on disk first."""
-        base = base_of(source.rpartition("/")[2])
-        if self.store.may_return(base) is not None:
-            self._link(source, target)
-        else:
-            os.rename(source, target)
 
     # ── ending ──
 
