@@ -7,10 +7,8 @@ from pathlib import Path
 import pytest
 
 from posthouse.core.identifiers import DeliveryId
-from posthouse.store.flush import Volumes
 from posthouse.store.interface import SEEN, FlagChange, MailboxEvent, StorageFailed
 from posthouse.store.maildir.environment import Environment
-from posthouse.store.maildir.location import MailLocation
 from posthouse.store.maildir.mailbox import MaildirMailbox
 from posthouse.store.maildir.store import MaildirStore
 from tests.store.maildir.test_foreign_writers import TEXT, WIRE, drop, only
@@ -314,8 +312,8 @@ def test_a_message_moved_right_after_its_delivery_is_in_one_place_at_every_momen
     [(_, new)] = inbox.move([row.uid for row in inbox.rows()], "Kept", None)
     assert set(places) == {1}
     assert store.open("Kept").content(new) == WIRE
-    # Its process dies here; the queue asks for the delivery again.
-    assert not MaildirStore(MailLocation(str(root)), Environment(Volumes())).deliver(WIRE, FIRST, "INBOX", True)
+    assert not store.deliver(WIRE, FIRST, "INBOX", True)
+    assert not make_store().deliver(WIRE, FIRST, "INBOX", True)
 
 
 def test_many_recovered_deliveries_look_at_the_directory_once(make_store: MakeStore) -> None:
