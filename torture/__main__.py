@@ -6,6 +6,7 @@ usage: python -m torture [--rounds N] [--seed N] [--first N] [--directory DIR] [
 import argparse
 import random
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -24,6 +25,8 @@ def main() -> int:
     options = parser.parse_args()
     seed = options.seed or random.SystemRandom().randrange(1, 1 << 31)
     directory = options.directory or Path(tempfile.mkdtemp(prefix="posthouse-torture-"))
+    # The system under torture ends with it, whoever ends it.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     torture = Torture(directory, seed)
     began = time.monotonic()
     try:
