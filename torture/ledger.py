@@ -27,6 +27,9 @@ class Sighting:
 
     places: set[str | None]
     flags: dict[str, bool | None] = field(default_factory=dict)
+    shaky: set[str | None] = field(default_factory=set)
+    """Where it may have been before it was last seen, by an operation that was not answered with OK: after a power cut
+    it may be there again."""
     history: list[str] = field(default_factory=list)
     """What was asked, and what was answered: for whoever looks for the reason of a finding."""
 

@@ -163,6 +163,7 @@ class Reader(Client):
             sighting = self._seen.setdefault(mark, Sighting({mailbox}))
             if sighting.places != {mailbox}:
                 sighting.history.append(f"seen in {mailbox}")
+                sighting.shaky |= sighting.places
             sighting.places = {mailbox}
         return present
 
@@ -234,6 +235,7 @@ class Reader(Client):
             for uid, one in zip(uids, sightings, strict=True):
                 if uid in moved:
                     one.places = {target}
+                    one.shaky.clear()
 
     def _expunge(self, client: imaplib.IMAP4, mailbox: str, present: dict[int, str]) -> None:
         uids, sightings = self._pick(present)
@@ -253,6 +255,7 @@ class Reader(Client):
         if status == "OK" and len(gone) >= len(uids):
             for one in sightings:
                 one.places = {None}
+                one.shaky.clear()
 
 
 def connect(endpoint: tuple[str, int], user: str, password: str) -> imaplib.IMAP4:

@@ -71,6 +71,8 @@ class World:
         self.facts: dict[str, str] = {}
         self._process: subprocess.Popen[bytes] | None = None
         self.starts = 0
+        self.cuts = 0
+        """Power cuts since the mailboxes were emptied."""
 
     # ── life ──
 
@@ -136,6 +138,7 @@ class World:
         for pid in tree(self.pid):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGSTOP)
+        self.cuts += 1
         disks = (self.spool_disk, self.store_disk)
         for disk in disks:
             disk.remember()
