@@ -30,6 +30,8 @@ class Sighting:
     shaky: set[str | None] = field(default_factory=set)
     """Where it may have been before it was last seen, by an operation that was not answered with OK: after a power cut
     it may be there again."""
+    is_condemned: bool = False
+    """Its reader asked to expunge it. If that was not answered with OK it may still go later: it was wanted to."""
     history: list[str] = field(default_factory=list)
     """What was asked, and what was answered: for whoever looks for the reason of a finding."""
 

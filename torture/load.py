@@ -247,6 +247,7 @@ class Reader(Client):
             return  # EXPUNGE would find nothing to do, and say OK
         for one in sightings:
             one.places = {mailbox, None}
+            one.is_condemned = True
             one.history.append(f"EXPUNGE from {mailbox}")
         client.response("EXPUNGE")
         status, _ = client.uid("EXPUNGE", joined(uids))
