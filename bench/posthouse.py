@@ -65,7 +65,11 @@ def start_for_smtp(root: Path, *, sink: int, closed: int, extra: dict[str, str] 
         certificate=certificate,
         key=key,
     )
-    settings = dict(line.split(" = ", 1) for line in text.strip().splitlines())
+    settings = {
+        name.strip(): value.strip()
+        for name, is_there, value in (line.partition("=") for line in text.splitlines())
+        if is_there
+    }
     server = _start(root, {**settings, **(extra or {})}, maildirs)
     server.mbox_directory = root / "mail"
     return server

@@ -4,9 +4,10 @@ A folder exists in two states. Not loaded, it knows its numbers and counters, an
 every row and file name in memory and watches the directories.
 """
 
+import contextlib
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Final
 
 from posthouse.core.identifiers import ModSeq, Uid, UidValidity
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from posthouse.store.maildir.store import MaildirStore
 
 NO_EXTRA: Final[frozenset[str]] = frozenset()
+MANY_CHANGES: Final = 300
 LISTINGS: Final = 3
 """A message missing from one listing may have been renamed while it was made; it is gone if it is missing from two."""
 
@@ -159,6 +161,20 @@ class Folder:
             if self.store.environment.watcher is not None:
                 self.store.environment.watcher.remove(number)
         self._watches.clear()
+
+    @contextlib.contextmanager
+    def many_changes(self, count: int) -> Iterator[None]:
+        """While we ourselves rename or remove many files: their events would cost more than the one listing that is
+        made at the next look instead."""
+        if count < MANY_CHANGES or not self._watches:
+            yield
+            return
+        self.unwatch()
+        try:
+            yield
+        finally:
+            self._watch()
+            self._seen = (0, 0)
 
     def _times(self) -> tuple[int, int]:
         try:

@@ -260,7 +260,7 @@ class MaildirMailbox(Folder):
         prefix = self.directory + "/"
         rename = os.rename
         self.store.about_to_write()
-        with index.grouped():
+        with index.grouped(), self.many_changes(len(before)):
             try:
                 for row in before:
                     wanted = changed_flags(row.flags, change, flags)
@@ -294,7 +294,8 @@ class MaildirMailbox(Folder):
         rows = self.table.select(sorted(set(uids)))
         removed: list[Uid] = []
         try:
-            self._let_go([row.uid for row in rows], removed)
+            with self.many_changes(len(rows)):
+                self._let_go([row.uid for row in rows], removed)
         except OSError:
             # One cannot be removed: those before it are gone all the same, and everybody hears of it.
             self._expunged(removed, None)
