@@ -11,6 +11,7 @@ Content crosses this seam with CRLF line ends in both directions; sizes are coun
 
 import enum
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from typing import Protocol
 
 import msgspec
@@ -166,6 +167,10 @@ class Mailbox(Protocol):
 
     def append(self, content: bytes, flags: frozenset[str], internal_date_s: float | None, origin: object) -> Uid:
         """Durable only after `Store.flush`. Raises OverQuota, StorageFailed."""
+        ...
+
+    def many_changes(self, count: int) -> AbstractContextManager[None]:
+        """Around calls that change so many messages in all: what the store then looks at once it need not each time."""
         ...
 
     def store_flags(

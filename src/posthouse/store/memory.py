@@ -5,6 +5,7 @@ Everything here is the shortest code that does what `store.interface` says. Noth
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 from posthouse.core.identifiers import DeliveryId, ModSeq, Uid, UidValidity
 from posthouse.store.interface import (
@@ -69,6 +70,9 @@ class MemoryMailbox:
     def all_cached(self, uids: list[Uid], what: Cached) -> list[bytes] | None:
         found = [text for _, text in self.cached(uids, what)]
         return found if len(found) == len(uids) else None
+
+    def many_changes(self, count: int) -> AbstractContextManager[None]:  # noqa: ARG002 - nothing to be saved
+        return nullcontext()
 
     def all_fields(self, uids: list[Uid], names: bytes) -> list[bytes] | None:  # noqa: ARG002 - nothing is kept
         return None

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 NO_EXTRA: Final[frozenset[str]] = frozenset()
 MANY_CHANGES: Final = 300
+MANY_SHARE: Final = 20
+"""That many changes of our own, and at least that part of the mailbox: a listing costs less than the events."""
 LISTINGS: Final = 3
 """A message missing from one listing may have been renamed while it was made; it is gone if it is missing from two."""
 
@@ -164,16 +166,15 @@ class Folder:
 
     @contextlib.contextmanager
     def many_changes(self, count: int) -> Iterator[None]:
-        """While we ourselves rename or remove many files: their events would cost more than the one listing that is
-        made at the next look instead."""
-        if count < MANY_CHANGES or not self._watches:
+        if count < MANY_CHANGES or count * MANY_SHARE < len(self.files) or not self._watches:
             yield
             return
         self.unwatch()
         try:
             yield
         finally:
-            self._watch()
+            if not self.dead and self._table is not None:
+                self._watch()
             self._seen = (0, 0)
 
     def _times(self) -> tuple[int, int]:

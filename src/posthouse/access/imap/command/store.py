@@ -57,24 +57,25 @@ def _store(
     selected.catch_up()
     spans = selected.spans(numbers, uid=uid)
     asked = found = 0
-    for first, behind in spans:
-        for at in range(first, behind, CHUNK):
-            chunk = selected.rows[at : min(at + CHUNK, behind)]
-            rows = selected.mailbox.store_flags([row.uid for row in chunk], change, flags, session)
-            asked += len(chunk)
-            found += len(rows)
-            if change is not FlagChange.REMOVE and DELETED in flags:
-                session.statistics.deleted += len(rows)
-            selected.tell_keywords(session.write, rows)
-            if not silent:
-                known = range(at + 1, at + 1 + len(chunk))
-                if len(rows) != len(chunk):
-                    uids = {row.uid for row in rows}
-                    known_numbers = [number for number, row in zip(known, chunk, strict=True) if row.uid in uids]
-                    session.write(b"".join(selected.flag_lines(known_numbers, rows, uid=uid)))
-                else:
-                    session.write(b"".join(selected.flag_lines(known, rows, uid=uid)))
-            yield None
+    with selected.mailbox.many_changes(sum(behind - first for first, behind in spans)):
+        for first, behind in spans:
+            for at in range(first, behind, CHUNK):
+                chunk = selected.rows[at : min(at + CHUNK, behind)]
+                rows = selected.mailbox.store_flags([row.uid for row in chunk], change, flags, session)
+                asked += len(chunk)
+                found += len(rows)
+                if change is not FlagChange.REMOVE and DELETED in flags:
+                    session.statistics.deleted += len(rows)
+                selected.tell_keywords(session.write, rows)
+                if not silent:
+                    known = range(at + 1, at + 1 + len(chunk))
+                    if len(rows) != len(chunk):
+                        uids = {row.uid for row in rows}
+                        known_numbers = [number for number, row in zip(known, chunk, strict=True) if row.uid in uids]
+                        session.write(b"".join(selected.flag_lines(known_numbers, rows, uid=uid)))
+                    else:
+                        session.write(b"".join(selected.flag_lines(known, rows, uid=uid)))
+                yield None
     if found:
         yield session.store.flush()
     if found < asked:
