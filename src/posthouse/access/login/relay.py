@@ -9,7 +9,7 @@ import socket
 from collections.abc import Callable
 from typing import Final
 
-_READ_OCTETS: Final = 64 * 1024
+_READ_OCTETS: Final = 16 * 1024
 
 
 class Relay:
