@@ -25,9 +25,9 @@ def main() -> int:
     options = parser.parse_args()
     seed = options.seed or random.SystemRandom().randrange(1, 1 << 31)
     directory = options.directory or Path(tempfile.mkdtemp(prefix="posthouse-torture-"))
-    # The system under torture ends with it, whoever ends it.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     torture = Torture(directory, seed)
+    # The system under torture ends with it, whoever ends it.
+    signal.signal(signal.SIGTERM, lambda *_: setattr(torture, "is_ending", True))
     began = time.monotonic()
     try:
         found = torture.run(options.first, options.rounds)

@@ -36,6 +36,8 @@ class Torture:
         self.doubled = 0
         self.wrong = 0
         self.relayed_twice = 0
+        self.is_ending = False
+        """Set by who wants the run to end after this round."""
         self._windows: list[tuple[float, float]] = []
 
     def run(self, first: int, count: int) -> bool:
@@ -45,6 +47,8 @@ class Torture:
             print(f"not possible here (root, or a C compiler, is missing): {', '.join(missing)}", flush=True)
         self.world.start()
         for number in range(first, first + count):
+            if self.is_ending:
+                break
             one = plan(self.seed, number, self.possible)
             began = time.monotonic()
             findings = self._round(one)

@@ -12,6 +12,8 @@ from tests.running import RunningSystem
 
 CROWD = 1000
 MB = 1024 * 1024
+ENDLESS_MB = 32
+"""Sent by who never ends. Memory must not follow: a quarter of it is allowed for what earlier crowds have left."""
 
 
 @pytest.fixture(scope="module")
@@ -88,10 +90,13 @@ def test_nothing_large_is_taken_before_login(system: RunningSystem, command: byt
         wire.line()
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             wire.send(command)
+            if len(command) > MB:
+                for _ in range(ENDLESS_MB):
+                    wire.send(b"x" * MB)
         answer = wire.rest(0.2)
         assert b"a OK" not in answer
         assert not re.search(rb"^\+", answer, re.MULTILINE), "it is asked for"
-        assert memory(system, "login") - before < MB
+        assert memory(system, "login") - before < ENDLESS_MB * MB // 4
     with system.imap("alice") as reader:
         assert reader.select()[0] == "OK"
 
@@ -106,9 +111,9 @@ def test_an_endless_line_is_not_kept(system: RunningSystem, stream: bytes) -> No
     with Wire(system.endpoint("smtp")) as wire:
         wire.ehlo()
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            for _ in range(160):
+            for _ in range(ENDLESS_MB * MB // len(stream)):
                 wire.send(stream)
-        assert memory(system, "smtpd") - before < 2 * MB
+        assert memory(system, "smtpd") - before < ENDLESS_MB * MB // 4
 
 
 def test_an_endless_header_is_refused_at_the_size_limit(system: RunningSystem) -> None:
