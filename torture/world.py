@@ -90,7 +90,10 @@ class World:
             command += ["--set", setting]
         environment = {**os.environ, **(self.injection.environment if self.injection is not None else {})}
         with open(self.directory / "stderr", "ab") as errors:
-            self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, env=environment)
+            # A session of its own: who interrupts the torture wants its last line, and an orderly end.
+            self._process = subprocess.Popen(
+                command, stdout=subprocess.PIPE, stderr=errors, env=environment, start_new_session=True
+            )
         assert self._process.stdout is not None
         ready, _, _ = select.select([self._process.stdout], [], [], START_LIMIT_S)
         line = self._process.stdout.readline() if ready else b""
