@@ -110,7 +110,7 @@ def test_folded_and_oddly_written_message_ids_are_found() -> None:
     assert prepared(b"MESSAGE-ID:\r\n <1@b>\r\n\r\n").message_id == "<1@b>"
     assert prepared(b"Message-Id : <2@b> \r\n\r\n").message_id == "<2@b>"
     assert prepared(b"X-Message-ID: <3@b>\r\n\r\n").message_id == ""
-    assert prepared(b"Message-ID: <\xff@b>\r\n\r\n").message_id == "<\udcff@b>"
+    assert prepared(b"Message-ID: <\xff@b>\r\n\r\n").message_id == "<\\xff@b>"
     assert prepared(b"Message-ID: <4@b>\r\n\r\n", add_missing=True).content.count(b"essage-") == 1
 
 

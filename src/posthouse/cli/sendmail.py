@@ -292,12 +292,17 @@ def _submit(options: Options) -> int:
         options.envid,
         is_international,
         content,
-        " ".join(options.full_name.split()),
+        _text_of(" ".join(options.full_name.split())),
     )
     if options.verbose:
         print(f"sendmail: from {sender or '<>'} to {', '.join(drop.recipients)}", file=sys.stderr)
     hand_over(queue_directory(options), drop)
     return EX_OK
+
+
+def _text_of(argument: str) -> str:
+    """Octets of the command line that are no UTF-8 become question marks: a name is only shown."""
+    return argument.encode("utf-8", "surrogateescape").decode("utf-8", "replace").replace("\ufffd", "?")
 
 
 def read_message(*, dot_ends: bool) -> bytes:

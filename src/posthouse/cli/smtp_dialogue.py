@@ -8,7 +8,7 @@ import re
 import socket
 from typing import BinaryIO, Final
 
-from posthouse.cli.sendmail import Options, Refused, caller, hand_over, queue_directory
+from posthouse.cli.sendmail import EX_DATAERR, Options, Refused, caller, hand_over, queue_directory
 from posthouse.queue.maildrop import Drop
 
 MAX_LINE: Final = 4096
@@ -25,6 +25,8 @@ class _Session:
         self._sender: str | None = None
         self._recipients: list[str] = []
         self._drop = Drop("")
+        self._ends_crlf = True
+        """How the program ends its lines: a line that ends otherwise in its message is content (CVE-2023-51764)."""
 
     def say(self, code: int, *lines: str) -> None:
         for number, line in enumerate(lines):
@@ -42,6 +44,7 @@ class _Session:
                 self._skip_line()
                 self.say(500, "5.5.2 Error: line too long")
                 continue
+            self._ends_crlf = raw.endswith(b"\r\n")
             verb, _, rest = raw.decode("utf-8", "surrogateescape").strip().partition(" ")
             if verb.upper() == "QUIT":
                 self.say(221, "2.0.0 Bye")
@@ -117,15 +120,18 @@ class _Session:
             self.say(503 if self._sender is None else 554, "5.5.1 Error: no valid recipients")
             return
         self.say(354, "End data with <CR><LF>.<CR><LF>")
+        ending = b"\r\n" if self._ends_crlf else b"\n"
         lines: list[bytes] = []
+        at_start = True
         while True:
             line = self._source.readline()
             if not line:
                 return  # the other side is gone before the end: nothing was accepted
-            if line in (b".\r\n", b".\n"):
+            if at_start and line == b"." + ending:
                 break
             # RFC 5321 s4.5.2
-            lines.append(line[1:] if line.startswith(b".") else line)
+            lines.append(line[1:] if at_start and line.startswith(b".") else line)
+            at_start = line.endswith(ending)
         drop = self._drop
         drop.sender = caller() if self._sender is None else self._sender
         drop.recipients = self._recipients
@@ -133,7 +139,10 @@ class _Session:
         try:
             hand_over(queue_directory(self._options), drop)
         except Refused as error:
-            self.say(451, f"4.3.0 {error}")
+            if error.status == EX_DATAERR:
+                self.say(554, f"5.6.0 {error}")
+            else:
+                self.say(451, f"4.3.0 {error}")
         else:
             self.say(250, "2.0.0 Ok: queued")
         self._reset()

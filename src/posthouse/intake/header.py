@@ -118,7 +118,8 @@ def _value(content: bytes, folded: bytes, name: bytes) -> str:
     field = _FIELD.match(content, at)
     assert field is not None
     value = _FOLD.sub(b"", field[0].partition(b":")[2]).strip()
-    return value[:_MAXIMAL_LOGGED_ID].decode("utf-8", "surrogateescape")
+    # Records and log lines are UTF-8; other octets are shown as what they are.
+    return value[:_MAXIMAL_LOGGED_ID].decode("utf-8", "backslashreplace")
 
 
 def _missing(

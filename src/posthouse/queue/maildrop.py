@@ -36,6 +36,9 @@ class Drop:
 def _one_line(text: str) -> str:
     if any(ord(character) < 32 or ord(character) == 127 for character in text):
         raise BadDrop(f"control characters in {text!r}")
+    # Surrogates stand for octets that are no UTF-8: no process could be told about them (RFC 6531 s3.3 wants UTF-8).
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise BadDrop(f"not UTF-8: {text!r}")
     return text
 
 
@@ -53,7 +56,7 @@ def format_drop(drop: Drop) -> bytes:
         lines.append("smtputf8")
     if drop.full_name:
         lines.append(f"fullname {_one_line(drop.full_name)}")
-    return MAGIC + "\n".join(lines).encode("utf-8", "surrogateescape") + b"\n\n" + drop.content
+    return MAGIC + "\n".join(lines).encode() + b"\n\n" + drop.content
 
 
 def parse_drop(data: bytes, *, recipient_limit: int = 10_000) -> Drop:

@@ -83,6 +83,7 @@ class Manager:
         self._clock = ledger.clock
         self._loop = asyncio.get_running_loop()
         self.active: dict[QueueId, Active] = {}
+        self._held_back: set[QueueId] = set()
         self.dispatch = Dispatch(
             files, transports, self, settings.dispatch, clock=ledger.clock, emit=emit, report=report
         )
@@ -166,7 +167,22 @@ class Manager:
     # ── messages become active ──
 
     def is_waiting(self, queue_id: QueueId) -> bool:
-        return queue_id not in self.active
+        return queue_id not in self.active and queue_id not in self._held_back
+
+    def hold_back(self, message: Message) -> None:
+        """A message whose maildrop file is still there: delivered and gone, nothing would say that the file was taken.
+        It stays in memory until `begin`, so that the index does not give it out."""
+        self._held_back.add(message.queue_id)
+
+    def begin(self, sources: set[str]) -> None:
+        """These maildrop files are gone for good."""
+        messages = self._ledger.state.messages
+        for queue_id in list(self._held_back):
+            message = messages.get(queue_id)
+            if message is None or message.source in sources:
+                self._held_back.discard(queue_id)
+                if message is not None:
+                    self.activate(message)
 
     def activate(self, message: Message, content: bytes | None = None) -> None:
         """Begin a round of attempts, now or, if too many are under way, when its turn comes. A message that was here

@@ -173,8 +173,7 @@ class Pickup:
         reach(QueueStep.MAILDROP_REMOVED)
         sources = {file.source for file in taken}
         self._unremoved.clear()
-        for message in [one for one in self._ledger.state.messages.values() if one.source in sources]:
-            self._manager.activate(message)
+        self._manager.begin(sources)
         return True
 
     def _complain(self, file: _File) -> None:

@@ -292,7 +292,9 @@ class Reception:
             return
         answer(None)
         self._emit(Cleaned(message.queue_id, message.arrival.message_id))
-        if not message.source:
+        if message.source:
+            self._manager.hold_back(message)
+        else:
             self._manager.activate(message, content)
 
     # ── LMTP ──

@@ -150,6 +150,37 @@ def test_smtp_on_standard_input_ends_in_the_maildrop(stopped: Path) -> None:
     assert (drop.sender, drop.recipients, drop.content) == ("", ["a@b", "c@d"], b"Subject: x\r\n\r\n.dot\r\n")
 
 
+@pytest.mark.parametrize("end", [b"\n.\n", b"\n.\r\n", b"\r\n.\n"], ids=repr)
+def test_another_line_end_does_not_end_a_message_of_crlf_lines(stopped: Path, end: bytes) -> None:
+    smuggled = b"MAIL FROM:<x@y>\r\nRCPT TO:<victim@d>\r\nDATA\r\nSubject: smuggled"
+    dialogue = b"EHLO x\r\nMAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nDATA\r\nSubject: x\r\n\r\nbefore%s%s\r\n.\r\nQUIT\r\n"
+    done = run(stopped, "-bs", text=dialogue % (end, smuggled))
+    assert [
+        line[:3] for line in done.stdout.split(b"\r\n") if line[3:4] == b" "
+    ] == b"220 250 250 250 354 250 221".split()
+    (drop,) = drops(stopped)
+    assert drop.recipients == ["c@d"]
+    # RFC 5321 s4.5.2: the dot at the beginning of a line is transparency's.
+    kept = end.replace(b"\r\n.", b"\r\n")
+    assert drop.content == b"Subject: x\r\n\r\nbefore%s%s\r\n" % (kept, smuggled)
+
+
+def test_a_program_may_end_its_lines_with_a_newline_alone(stopped: Path) -> None:
+    dialogue = b"EHLO x\nMAIL FROM:<a@b>\nRCPT TO:<c@d>\nDATA\nSubject: x\n\n..dot\n.\nQUIT\n"
+    run(stopped, "-bs", text=dialogue)
+    (drop,) = drops(stopped)
+    assert drop.content == b"Subject: x\n\n.dot\n"
+
+
+def test_an_address_that_is_no_utf8_is_refused_to_the_program(stopped: Path) -> None:
+    dialogue = b"EHLO x\r\nMAIL FROM:<a@b>\r\nRCPT TO:<c\xff@d>\r\nDATA\r\nx\r\n.\r\nQUIT\r\n"
+    done = run(stopped, "-bs", text=dialogue)
+    assert b"\r\n554 5.6.0 not UTF-8" in done.stdout
+    done = run(stopped, "-f", os.fsdecode(b"j\xe9@x"), "c@d", text=b"x\n")
+    assert done.returncode == 65
+    assert drops(stopped) == []
+
+
 def test_a_dialogue_that_breaks_off_sends_nothing(stopped: Path) -> None:
     run(stopped, "-bs", text=b"HELO x\r\nMAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nDATA\r\nhalf a message\r\n")
     assert drops(stopped) == []

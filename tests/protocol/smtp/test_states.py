@@ -95,6 +95,12 @@ def test_hello_inside_a_transaction_ends_it() -> None:
     assert talk.codes(b"RCPT TO:<b@example.test>\r\n") == [503]
 
 
+def test_a_name_that_could_end_a_comment_or_a_log_field_is_neutralised() -> None:
+    talk = Talk()
+    assert talk.codes(b'EHLO a> (b) [c] \\d;"@e\r\n') == [250]
+    assert talk.core.hello == "a???b??[c]??d???e"
+
+
 def test_mail_without_hello_is_accepted_unless_hello_is_required() -> None:
     assert Talk().codes(b"MAIL FROM:<s@example.org>\r\n") == [250]
     assert Talk(Options(hello_required=True)).codes(b"MAIL FROM:<s@example.org>\r\n") == [503]

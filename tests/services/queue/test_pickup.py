@@ -1,11 +1,12 @@
 """The maildrop, with everything strangers may put there."""
 
+import asyncio
 import errno
 import os
 from pathlib import Path
 
 from posthouse.queue.fileops import FileOps
-from posthouse.queue.maildrop import Drop, format_drop, leave
+from posthouse.queue.maildrop import MAGIC, Drop, format_drop, leave
 from tests.queue.asynchronous import asynchronous
 from tests.queue.rig import HOST, Rig, running
 
@@ -107,6 +108,52 @@ async def test_a_crash_between_journal_and_removal_does_not_send_it_twice(tmp_pa
         await again.until(lambda: any("removed" in line for line in again.log))
         assert not list(maildrop.iterdir())
         assert len(box.jobs) == 1
+
+
+@asynchronous
+async def test_a_message_whose_file_stays_waits_and_goes_when_the_file_is_gone(tmp_path: Path) -> None:
+    """Neither may the index give it out meanwhile, nor may it be forgotten there."""
+    async with running(tmp_path) as rig:
+        box = await rig.agent("mailbox")
+        await rig.agent("local")
+        broken = True
+
+        class SometimesUnremovable(FileOps):
+            def unlink(self, path: str) -> None:
+                if broken and "/maildrop/" in path:
+                    raise OSError(errno.EIO, "no")
+                super().unlink(path)
+
+        rig.process.ledger.ops = SometimesUnremovable()
+        leave(str(tmp_path / "spool/maildrop"), DATA)
+        await rig.until(lambda: any("the maildrop cannot be changed" in line for line in rig.log))
+        for _ in range(3):
+            await rig.process.housekeeping.checkpoint(everything=True)
+            asked = asyncio.Event()
+            rig.process.manager.expedite("", asked.set)
+            await asked.wait()
+        assert box.jobs == []
+        broken = False
+        rig.process.pickup.wake()
+        await rig.until(lambda: any("removed" in line for line in rig.log))
+        assert len(box.jobs) == 1
+
+
+@asynchronous
+async def test_octets_that_are_no_utf8_stop_nothing(tmp_path: Path) -> None:
+    async with running(tmp_path) as rig:
+        box = await rig.agent("mailbox")
+        maildrop = tmp_path / "spool/maildrop"
+        (maildrop / "bad-envelope").write_bytes(MAGIC + b"from j\xe9\nto alice@example.test\n\nSubject: x\n\nhi\n")
+        (maildrop / "bad-name").write_bytes(MAGIC + b"from j\nto a@example.test\nfullname \xff\n\nSubject: x\n\nhi\n")
+        for content in (b"Message-Id: <\xe9\xff@x>\nSubject: \xff\n\n\xfe\n", b"Subject: good\n\nhi\n"):
+            leave(str(maildrop), format_drop(Drop("joe", ["alice@example.test"], content=content)))
+        await rig.until(lambda: sum("removed" in line for line in rig.log) == 2)
+        await rig.until(lambda: sum("not UTF-8" in line for line in rig.log) == 2)
+        assert len(box.jobs) == 2
+        assert any("message-id=<\\xe9\\xff@x>" in line for line in rig.log)
+        assert any(b"Message-Id: <\xe9\xff@x>" in content for content in box.contents)
+        assert rig.problems == []
 
 
 @asynchronous

@@ -42,6 +42,8 @@ _TO: Final = re.compile(r"TO[ \t]*:[ \t]*", re.IGNORECASE)
 # RFC 1985 s5: node-name, "@" for subdomains too, "#" for a queue name.
 _ETRN: Final = re.compile(r"[@#]?[A-Za-z0-9\[](?:[A-Za-z0-9._:-]*[A-Za-z0-9\]])?")
 _MAXIMAL_HELLO: Final = 255
+_UNSAFE_IN_HELLO: Final = re.compile(r"[^!-~]|[<>()\\\";@]")
+"""What Postfix replaces there too, and whatever is no printable ASCII."""
 """RFC 5321 s4.5.3.1.2: no domain is longer."""
 
 
@@ -77,8 +79,9 @@ def parse_hello(talk: Conversation, argument: str) -> Event:
     verb = talk.answering
     if not argument or len(argument) > _MAXIMAL_HELLO:
         raise PermFail(replies.HELLO_SYNTAX[verb.value])
-    if not argument.isascii():
-        argument = "".join(one if one.isascii() else "?" for one in argument)
+    if _UNSAFE_IN_HELLO.search(argument):
+        # It stands in Received: fields and log lines, between < and > or before a comment: nothing may end those.
+        argument = _UNSAFE_IN_HELLO.sub("?", argument)
     talk.hello = argument
     talk.is_extended = verb is not Verb.HELO
     return Hello(verb, argument)
