@@ -13,6 +13,7 @@ from typing import Final
 from posthouse.delivery.crashpoints import LocalStep
 from posthouse.delivery.mbox import LeftBehind, MailboxFull, NotAMailbox, local_lines
 from posthouse.runtime.crashpoints import reach
+from posthouse.store.maildir.messagefile import flush_file
 
 _FOLDERS: Final = ("tmp", "new", "cur")
 
@@ -67,7 +68,7 @@ def _is_there(maildir: Path, unique: str, text: bytes) -> bool:
                 continue
             file = maildir / folder / name
             if file.stat().st_size == len(text) and file.read_bytes() == text:
-                _flush_file(file)
+                flush_file(str(file))
                 _flush(maildir / folder)
                 return True
             file.unlink()
@@ -93,14 +94,6 @@ def _make(maildir: Path, owner: int) -> None:
 
 def _flush(directory: Path) -> None:
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _flush_file(file: Path) -> None:
-    descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
     finally:

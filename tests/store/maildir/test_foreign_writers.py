@@ -6,8 +6,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from posthouse.core.identifiers import DeliveryId, Uid
 from posthouse.store.interface import Cached, FlagChange, MailboxEvent
+from posthouse.store.maildir import folder
 from posthouse.store.maildir.store import MaildirStore
 
 MakeStore = Callable[..., MaildirStore]
@@ -268,3 +271,28 @@ def test_new_and_cur_that_are_missing_are_made(store: MaildirStore, root: Path) 
     (root / "cur").mkdir(parents=True)
     store.deliver(WIRE, DeliveryId("qz0.0.0"), "INBOX", False)
     assert len(store.open("INBOX").rows()) == 1
+
+
+@pytest.mark.parametrize("environment", ["inotify"], indirect=True)
+@pytest.mark.parametrize("work", ["flags", "expunge"])
+def test_what_others_do_during_many_changes_of_ours_is_told_at_their_end(
+    store: MaildirStore, root: Path, work: str
+) -> None:
+    """The kernel's reports are off meanwhile: a session in IDLE would wait for the next of them."""
+    inbox = store.open("INBOX")
+    uids = [inbox.append(WIRE, frozenset(), None, None) for _ in range(folder.MANY_CHANGES)]
+    events: list[MailboxEvent] = []
+    us = object()
+    inbox.refresh()
+    inbox.listen(events.append)
+    drop(root, "1000000000.1.host")
+    if work == "flags":
+        inbox.store_flags(uids, FlagChange.ADD, frozenset({"\\Seen"}), us)
+    else:
+        inbox.expunge(uids, us)
+    (new,) = [row for event in events for row in event.new]
+    assert new.uid not in uids
+    ours = [event for event in events if event.origin is us]
+    others = [event for event in events if event.origin is not us]
+    assert [len(event.changed) + len(event.expunged) for event in ours] == [len(uids)]
+    assert all(not event.changed and not event.expunged for event in others), "told twice"

@@ -297,3 +297,20 @@ def test_the_header_list_asked_for_longest_ago_gives_way(make_store: MakeStore) 
     known = [inbox.all_fields([uid], b"+%d" % number) for number in range(index_module.MAX_LISTS + 2)]
     assert known[:2] == [None, None]
     assert known[2:] == [[b"%d" % number] for number in range(2, index_module.MAX_LISTS + 2)]
+
+
+def test_a_header_list_in_use_stays_however_long_ago_it_was_new(make_store: MakeStore, root: Path) -> None:
+    inbox = make_store().open("INBOX")
+    uid = inbox.append(WIRE, frozenset(), None, None)
+    for number in range(index_module.MAX_LISTS):
+        inbox.keep_fields([uid], [b"%d" % number], b"+%d" % number)
+    store = make_store()
+    store.close()
+    with sqlite3.connect(root / "posthouse.index") as index:
+        index.execute("UPDATE header_list SET asked = asked - 100000")
+    index.close()
+    inbox = make_store().open("INBOX")
+    assert inbox.all_fields([uid], b"+0") == [b"0"]
+    inbox.keep_fields([uid], [b"new"], b"+new")
+    assert inbox.all_fields([uid], b"+0") == [b"0"]
+    assert inbox.all_fields([uid], b"+1") is None

@@ -166,6 +166,7 @@ class Folder:
 
     @contextlib.contextmanager
     def many_changes(self, count: int) -> Iterator[None]:
+        """Around changes of our own (made and told inside): the kernel does not report each of them to us."""
         if count < MANY_CHANGES or count * MANY_SHARE < len(self.files) or not self._watches:
             yield
             return
@@ -173,9 +174,11 @@ class Folder:
         try:
             yield
         finally:
+            self._seen = (0, 0)
             if not self.dead and self._table is not None:
                 self._watch()
-            self._seen = (0, 0)
+                # What other programs did meanwhile: nobody else would wake those who wait.
+                self.store.quietly(self.refresh_now)
 
     def _times(self) -> tuple[int, int]:
         try:

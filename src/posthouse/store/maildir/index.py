@@ -66,6 +66,8 @@ CREATE TABLE IF NOT EXISTS fields(
 """Header lists that clients ask for, and their answers. Made when the first client does."""
 MAX_LISTS: Final = 8
 """Of one user: each client has one or two of its own; the one asked for longest ago gives way."""
+ASKED_RESOLUTION_S: Final = 86400.0
+"""How exactly that is known: a question costs a write once a day, not each time."""
 _TEXT_COLUMN: Final = {
     Cached.ENVELOPE: ("texts", "envelope"),
     Cached.BODY: ("texts", "body"),
@@ -134,6 +136,8 @@ class Index:
         self._marked = False
         self._checkpointing = False
         self._lists: dict[bytes, int] | None = None
+        self._stale_lists: set[int] = set()
+        """Header lists whose time of the last question is old: to be written when they are asked for again."""
         fresh = not os.path.exists(path)
         self._db = apsw.Connection(path)
         try:
@@ -452,12 +456,23 @@ class Index:
         if self._lists is None:
             if not self._db.execute("SELECT count(*) FROM sqlite_schema WHERE name='fields'").get:
                 return {}
-            self._lists = {names: number for names, number in self._db.execute("SELECT names, id FROM header_list")}
+            rows = self._db.execute("SELECT names, id, asked FROM header_list").fetchall()
+            self._lists = {names: number for names, number, _ in rows}
+            now_s = time.time()
+            self._stale_lists = {id_ for _, id_, asked_s in rows if not 0 <= now_s - asked_s < ASKED_RESOLUTION_S}
         return self._lists
+
+    def _list_number(self, names: bytes) -> int | None:
+        """Of a list that is asked for now."""
+        number = self._known_lists().get(names)
+        if number in self._stale_lists:
+            self._stale_lists.discard(number)
+            self._change().execute("UPDATE header_list SET asked=? WHERE id=?", (time.time(), number))
+        return number
 
     def ready_fields(self, mailbox: int, uids: list[int], names: bytes) -> list[bytes] | None:
         """As `ready_texts`, for a header list."""
-        number = self._known_lists().get(names)
+        number = self._list_number(names)
         if number is None or uids[-1] - uids[0] >= 2 * len(uids):
             return None
         rows = self._db.execute(
@@ -471,7 +486,7 @@ class Index:
 
     def add_fields(self, mailbox: int, uids: Sequence[int], texts: Sequence[bytes], names: bytes) -> None:
         db = self._change()
-        number = self._known_lists().get(names)
+        number = self._list_number(names)
         if number is None:
             number = self._add_list(names)
         db.executemany(

@@ -293,14 +293,14 @@ class MaildirMailbox(Folder):
         self.alive()
         rows = self.table.select(sorted(set(uids)))
         removed: list[Uid] = []
-        try:
-            with self.many_changes(len(rows)):
+        with self.many_changes(len(rows)):
+            try:
                 self._let_go([row.uid for row in rows], removed)
-        except OSError:
-            # One cannot be removed: those before it are gone all the same, and everybody hears of it.
-            self._expunged(removed, None)
-            raise
-        return self._expunged(removed, origin)
+            except OSError:
+                # One cannot be removed: those before it are gone all the same, and everybody hears of it.
+                self._expunged(removed, None)
+                raise
+            return self._expunged(removed, origin)
 
     def _expunged(self, removed: Sequence[Uid], origin: object) -> Sequence[Uid]:
         reach(StoreStep.EXPUNGED)
