@@ -22,7 +22,7 @@ from typing import Final, NoReturn
 import setproctitle
 
 from posthouse.config.configuration import Configuration
-from posthouse.config.parameters.master import SYSLOG_NAME
+from posthouse.config.parameters.master import PROCESS_SCHEDULING, SYSLOG_NAME
 from posthouse.core.logline import Level, LogLine, Message
 from posthouse.runtime.clock import SystemClock
 from posthouse.runtime.control_channel import (
@@ -41,7 +41,7 @@ from posthouse.runtime.log_shipping import LogPipe, LogShipper
 from posthouse.runtime.logging import LogBuffer, internal_error
 from posthouse.runtime.process import Context, IpcListener, Listener, ProcessMain, socket_path
 from posthouse.runtime.schema import CONTROL
-from posthouse.runtime.spec import ProcessSpec
+from posthouse.runtime.spec import Jail, ProcessSpec
 
 ORPHAN_LIMIT_S: Final = 5.0
 """How long a child whose master is gone may take to close down in order."""
@@ -101,6 +101,13 @@ def run(birth: Birth) -> NoReturn:
         os._exit(status)
 
 
+def _schedule(birth: Birth) -> None:
+    """What a recipient's programs inherit from local is none of our business."""
+    if birth.configuration.main[PROCESS_SCHEDULING] == "batch" and birth.spec.jail is not Jail.RECIPIENT:
+        with contextlib.suppress(OSError):  # a container may forbid it; everything works without
+            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+
+
 def _live(birth: Birth) -> int:
     signal.set_wakeup_fd(-1)
     for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD, signal.SIGUSR1, signal.SIGUSR2):
@@ -110,6 +117,7 @@ def _live(birth: Birth) -> int:
     signal.pthread_sigmask(signal.SIG_SETMASK, ())  # master blocks all signals around the fork
     os.umask(0o077)
     setproctitle.setproctitle(f"posthouse: {birth.spec.name} {birth.worker}")
+    _schedule(birth)
     buffer = LogBuffer(SystemClock(), birth.configuration.main[SYSLOG_NAME])
     shipper = LogShipper(buffer)
     context = Context(

@@ -6,7 +6,7 @@ kept from the files and the memory of the others.
 
 from typing import Final
 
-from posthouse.config.parameter import Param, boolean, declare, duration, integer, text, words
+from posthouse.config.parameter import Param, boolean, declare, duration, integer, one_of, text, words
 
 # ── users ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -126,6 +126,15 @@ PER_CORE_PROCESS_LIMIT: Final = declare(
         "The most workers of a service that has one per core; beyond 16 the queue is the narrow place.",
         minimum=1,
         maximum=256,
+    )
+)
+PROCESS_SCHEDULING: Final = declare(
+    Param(
+        "process_scheduling",
+        one_of("batch", "normal"),
+        "batch",
+        "With batch, a process that is woken waits until the one that woke it has done its turn: fewer switches, more "
+        "mail per turn (sched(7)). Programs that local delivery runs are not affected.",
     )
 )
 JAIL_PROCESSES: Final = declare(
