@@ -1,7 +1,9 @@
 """How log lines leave a process: collected in a LogBuffer, sent to control.
 
-`LogShipper` is for processes with an event loop: one frame per turn of the loop, nothing lost while control is being
-restarted. `LogPipe` is for master, and for a child that dies before it has a loop: plain non-blocking writes.
+`LogShipper` is for processes with an event loop: one frame for all lines of a moment, sent by every process at the same
+moment, so that control wakes up once for all of them and can put them in order. Warnings, and whatever stands before
+them, go at once: their process may be about to die. Nothing is lost while control is being restarted.
+`LogPipe` is for master, and for a child that dies before it has a loop: plain non-blocking writes.
 """
 
 import asyncio
@@ -12,10 +14,14 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from posthouse.core.logline import LogLine
+from posthouse.core.logline import Level, LogLine
 from posthouse.runtime.ipc import Connection, Peer, encode_note
 from posthouse.runtime.logging import LogBuffer
 
+SHIP_INTERVAL_S: Final = 0.02
+"""How long a line may wait; a process that is killed takes no more than this with it."""
+SHIP_LINES: Final = 500
+"""So many lines do not wait for the others."""
 _RETRY_S: Final = 0.2
 _FAREWELL_S: Final = 1.0
 """How long a process that ends tries to get rid of its last lines."""
@@ -30,16 +36,34 @@ class LogShipper:
         self._thread = 0
         self._peer: Peer | None = None
         self._scheduled = False
+        self._urgent = False
 
     def emit(self, line: LogLine) -> None:
-        self._buffer.emit(line)
-        if not self._scheduled and self._loop is not None:
-            self._scheduled = True
+        level = self._buffer.emit(line)
+        if self._loop is None or self._urgent:
+            return
+        if level <= Level.WARNING or len(self._buffer) >= SHIP_LINES:
+            self._urgent = self._scheduled = True
             if threading.get_ident() == self._thread:
                 self._loop.call_soon(self._ship)
             else:
-                with contextlib.suppress(RuntimeError):  # the loop is closed: the last lines go by `finish`
-                    self._loop.call_soon_threadsafe(self._ship)
+                self._from_thread(self._ship)
+        elif not self._scheduled:
+            self._scheduled = True
+            if threading.get_ident() == self._thread:
+                self._ship_later()
+            else:
+                self._from_thread(self._ship_later)
+
+    def _from_thread(self, work: Callable[[], None]) -> None:
+        assert self._loop is not None
+        with contextlib.suppress(RuntimeError):  # the loop is closed: the last lines go by `finish`
+            self._loop.call_soon_threadsafe(work)
+
+    def _ship_later(self) -> None:
+        assert self._loop is not None
+        # The clock is the machine's: multiples of the interval are the same moments in every process.
+        self._loop.call_later(SHIP_INTERVAL_S - time.monotonic() % SHIP_INTERVAL_S, self._ship)
 
     def start(self, peer: Peer) -> None:
         """In the loop's thread, once it exists."""
@@ -50,7 +74,7 @@ class LogShipper:
         self._ship()
 
     def _ship(self) -> None:
-        self._scheduled = False
+        self._scheduled = self._urgent = False
         if not len(self._buffer) or self._peer is None or self._loop is None:
             return
         connection = self._peer.connection

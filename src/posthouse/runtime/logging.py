@@ -35,7 +35,8 @@ class LogBuffer:
         self._records: deque[LogRecord] = deque(maxlen=MAX_BACKLOG)
         self.dropped = 0
 
-    def emit(self, line: LogLine) -> None:
+    def emit(self, line: LogLine) -> Level:
+        """The answer is how bad it is."""
         if isinstance(line, Message):
             level, program, is_dovecot = line.severity, line.service, line.is_dovecot
         else:
@@ -48,6 +49,7 @@ class LogBuffer:
         if len(self._records) == MAX_BACKLOG:
             self.dropped += 1
         self._records.append(LogRecord(self._clock.now(), int(level), ident, self._pid, text))
+        return level
 
     def __len__(self) -> int:
         return len(self._records)

@@ -23,11 +23,12 @@ SEE ALSO
 
 import asyncio
 import contextlib
+import operator
 import os
 import socket
 import time
 from collections import Counter, deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import ClassVar, Final
 
 from posthouse.config.configuration import Configuration
@@ -56,6 +57,10 @@ from posthouse.runtime.schema import (
 )
 
 BACKLOG_OCTETS: Final = 8 * 1024 * 1024
+GATHER_S: Final = 0.005
+"""From the first lines of a moment until they are written."""
+GATHER_LINES: Final = 10_000
+"""So many are written at once."""
 _ROTATION_CHECK_S: Final = 1.0
 _ASK_AGAIN_S: Final = 10.0
 """When master could not open the new file, it says so each time it is asked."""
@@ -207,6 +212,9 @@ class ControlProcess(ProcessMain):
         self._idle = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._ask_again_s = 0.0
+        self._gathered: list[LogRecord] = []
+        self._writing: asyncio.TimerHandle | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     def before_jail(self) -> None:
         time.tzset()
@@ -220,6 +228,7 @@ class ControlProcess(ProcessMain):
             self._syslog = Syslog(FACILITIES.get(settings[SYSLOG_FACILITY], FACILITIES["mail"]))
 
     async def start(self) -> None:
+        self._loop = asyncio.get_running_loop()
         self.context.serve(CONTROL, self._handle, on_connection=self._on_connection)
         self._tasks = [
             asyncio.get_running_loop().create_task(self._look_after_files()),
@@ -257,6 +266,8 @@ class ControlProcess(ProcessMain):
                     self._idle.clear()
                     await self._idle.wait()
         self._say_peaks()
+        self._loop = None
+        self._write_gathered()
         for one in self._files.values():
             one.retry()
 
@@ -264,7 +275,25 @@ class ControlProcess(ProcessMain):
 
     def _emit(self, line: LogLine) -> None:
         self._buffer.emit(line)
-        self._write(self._buffer.take().records)
+        self._gather(self._buffer.take().records)
+
+    def _gather(self, records: Sequence[LogRecord]) -> None:
+        """Processes send their lines at the same moments: what comes together is written in the order of its times.
+        Warnings are written at once, as they are sent at once."""
+        self._gathered += records
+        is_urgent = any(one.level <= Level.WARNING for one in records)
+        if is_urgent or self._loop is None or len(self._gathered) >= GATHER_LINES:
+            self._write_gathered()
+        elif self._writing is None:
+            self._writing = self._loop.call_later(GATHER_S, self._write_gathered)
+
+    def _write_gathered(self) -> None:
+        if self._writing is not None:
+            self._writing.cancel()
+            self._writing = None
+        gathered, self._gathered = self._gathered, []
+        gathered.sort(key=operator.attrgetter("at_s"))
+        self._write(gathered)
 
     def _write(self, records: Iterable[LogRecord]) -> None:
         if self._syslog is not None:
@@ -321,7 +350,7 @@ class ControlProcess(ProcessMain):
     ) -> None:
         match record:
             case LogLines(records):
-                self._write(records)
+                self._gather(records)
             case CountConnect(service, client):
                 assert respond is not None
                 connection.peer.open[service, client] += 1
