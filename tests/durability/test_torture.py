@@ -45,6 +45,7 @@ def test_a_plan_follows_from_its_seed() -> None:
         (Calls.WRITE, "os.pwritev(f, [b'x'], 0)"),
         (Calls.FLUSH, "os.fsync(f)"),
         (Calls.FLUSH, "os.fdatasync(f)"),
+        (Calls.FLUSH, "by_kernel(f)"),
         (Calls.SYNCFS, "libc.syncfs(f) and (_ for _ in ()).throw(OSError(ctypes.get_errno(), ''))"),
         (Calls.CREATE, "os.open('new', os.O_CREAT | os.O_WRONLY)"),
         (Calls.CREATE, "os.link('file', 'other')"),
@@ -65,6 +66,16 @@ def sqlite():
         apsw.Connection('db').execute('create table t(x)')
     except apsw.Error as error:
         raise OSError(5, str(error)) from error
+def by_kernel(f):
+    import asyncio
+    from posthouse.runtime.kernel_flush import KernelFlush
+    async def flush():
+        loop = asyncio.get_running_loop()
+        done = loop.create_future()
+        assert KernelFlush.open(loop).flush(f, done.set_result)
+        if (error := await done) is not None:
+            raise error
+    asyncio.run(flush())
 print('ready', flush=True)
 input()
 try:

@@ -14,6 +14,7 @@ from posthouse.queue.journal import Failure, Journal, Written
 from posthouse.queue.message import Message, QueuedRecipient
 from posthouse.queue.record import AnyRecord, Enter
 from posthouse.queue.recovery import Recovered, Spool, recover
+from posthouse.runtime.kernel_flush import KernelFlush
 
 SEGMENT_OCTETS = 1 << 20
 
@@ -66,6 +67,7 @@ class Book:
             apply=self._apply,
             batch_done=self._count,
             failed=self.failures.append,
+            kernel_flush=KernelFlush.open(asyncio.get_running_loop()) if ops is None else None,
         )
 
     def _apply(self, records: tuple[AnyRecord, ...], written: Written) -> None:

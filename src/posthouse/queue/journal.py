@@ -1,7 +1,9 @@
-"""The journal: one writer thread, shared flushes, and an answer only for what is on stable storage.
+"""The journal: shared flushes, and an answer only for what is on stable storage.
 
-The event loop collects entries; the thread lays the whole batch into the segment with one writev, flushes it once and
-wakes the loop once. There is no timer: the next batch is what piled up during the last flush.
+The event loop collects entries; the whole batch is laid into the segment with one writev and flushed once. There is no
+timer: the next batch is what piled up during the last flush. A batch of ordinary size is written by the loop (into the
+kernel's memory) and flushed by the kernel (runtime.kernel_flush); large ones, new segments, and everything where the
+kernel cannot do that, are the work of a thread.
 
 A failed write or flush is never tried again on the same file (after a failed fsync the kernel may have thrown the pages
 away and report success the next time). The segment is sealed where the last good flush ended, everything behind
@@ -11,6 +13,7 @@ that is void, nobody of the batch is told yes, and the next batch begins a new s
 import asyncio
 import contextlib
 import errno
+import functools
 import os
 import queue
 import threading
@@ -25,10 +28,13 @@ from posthouse.queue.message import Area, Place
 from posthouse.queue.record import AnyRecord, LeaseGiven
 from posthouse.queue.segment import SegmentWriter, position
 from posthouse.runtime.crashpoints import reach
+from posthouse.runtime.kernel_flush import KernelFlush
 
 MAX_BATCH_OCTETS: Final = 8 * 1024 * 1024
 """A batch beyond this waits for the next flush: no answer is held up by more than a few megabytes of others."""
 MAX_BATCH_ENTRIES: Final = 5000
+MAX_OCTETS_IN_LOOP: Final = 256 * 1024
+"""A batch beyond this is written by the thread: copying it would hold up the loop for a tenth of a millisecond."""
 
 Callback = Callable[[OSError | None], None]
 
@@ -74,7 +80,9 @@ class Journal:
         batch_done: Callable[[], None] = lambda: None,
         failed: Callable[[Failure], None] = lambda _: None,
         take_spare: Callable[[], str] = lambda: "",
+        kernel_flush: KernelFlush | None = None,
     ) -> None:
+        """`kernel_flush` is the journal's from here on."""
         self._directory = directory
         self._ops = ops
         self._segment_octets = segment_octets
@@ -82,6 +90,7 @@ class Journal:
         self._batch_done = batch_done
         self._failed = failed
         self._take_spare = take_spare
+        self._kernel_flush = kernel_flush
         self._loop = asyncio.get_running_loop()
         self._pending: list[Entry] = []
         self._pending_octets = 0
@@ -91,10 +100,12 @@ class Journal:
         self._scheduled = False
         self._idle: asyncio.Event = asyncio.Event()
         self._idle.set()
-        # Only the thread touches these:
+        # Only who has the batch touches these, the thread or the loop:
         self._segment: SegmentWriter | None = None
         self._next_number = next_number
         self._previous_end = previous_end
+        self._unflushed: list[Written] = []
+        """A batch that the loop has written, and that the kernel would not flush for it."""
         self.current_number = next_number
         """The segment that grows (or will be made next): newer than every retired one."""
         self._work: queue.SimpleQueue[list[Entry] | None] = queue.SimpleQueue()
@@ -122,6 +133,7 @@ class Journal:
             return
         pending = self._pending
         if self._pending_octets <= MAX_BATCH_OCTETS and len(pending) <= MAX_BATCH_ENTRIES:
+            octets = self._pending_octets
             batch, self._pending, self._pending_octets = pending, [], 0
         else:
             octets = count = 0
@@ -131,7 +143,34 @@ class Journal:
             batch, self._pending = pending[:count], pending[count:]
             self._pending_octets -= octets
         self._busy = True
-        self._work.put(batch)
+        segment = self._segment
+        if (
+            self._kernel_flush is None
+            or octets > MAX_OCTETS_IN_LOOP
+            or segment is None
+            or segment.end >= self._segment_octets
+        ):
+            self._work.put(batch)
+        else:
+            self._store_in_loop(batch, segment, self._kernel_flush)
+
+    def _store_in_loop(self, batch: list[Entry], segment: SegmentWriter, kernel_flush: KernelFlush) -> None:
+        try:
+            written = self._write(batch)
+        except OSError as error:
+            # Not at once: the callers of `append` do not expect an answer before they have returned.
+            self._loop.call_soon(self._flushed, batch, [], self._seal(error), self._next_number)
+            return
+        if not kernel_flush.flush(segment.descriptor, functools.partial(self._flushed_by_kernel, batch, written)):
+            self._unflushed = written
+            self._work.put(batch)
+
+    def _flushed_by_kernel(self, batch: list[Entry], written: list[Written], error: OSError | None) -> None:
+        if error is None:
+            reach(QueueStep.RECORD_FLUSHED)
+            self._flushed(batch, written, None, self.current_number)
+        else:
+            self._flushed(batch, [], self._seal(error), self._next_number)
 
     def _flushed(self, batch: list[Entry], written: list[Written], failure: Failure | None, number: int) -> None:
         self._busy = False
@@ -162,15 +201,21 @@ class Journal:
         await self.drain()
         self._work.put(None)
         await self._loop.run_in_executor(None, self._thread.join)
+        if self._kernel_flush is not None:
+            self._kernel_flush.close()
 
-    # ── the thread's side ──
+    # ── writing ──
 
     def _run(self) -> None:
         while (batch := self._work.get()) is not None:
             failure: Failure | None = None
             written: list[Written] = []
             try:
-                written = self._write(batch)
+                if self._unflushed:
+                    written, self._unflushed = self._unflushed, []
+                else:
+                    written = self._write(batch)
+                self._flush()
             except OSError as error:
                 failure = self._seal(error)
             number = self._segment.number if self._segment is not None else self._next_number
@@ -194,9 +239,12 @@ class Journal:
             written.append(Written(base + offset, base + segment.end, Place(Area.JOURNAL, number, content_offset)))
         segment.write(buffers, start)
         reach(QueueStep.RECORD_WRITTEN)
-        segment.flush()
-        reach(QueueStep.RECORD_FLUSHED)
         return written
+
+    def _flush(self) -> None:
+        assert self._segment is not None
+        self._segment.flush()
+        reach(QueueStep.RECORD_FLUSHED)
 
     def _new_segment(self) -> SegmentWriter:
         if self._segment is not None:

@@ -16,6 +16,7 @@ from posthouse.queue.index import IndexThread
 from posthouse.queue.journal import Callback, Failure, Journal, Written, describe
 from posthouse.queue.record import AnyRecord, Clean
 from posthouse.queue.recovery import Recovered, Report, Spool
+from posthouse.runtime.kernel_flush import KernelFlush
 
 RECORD_AGAIN_S = 1.0
 """Pause before a fact is offered to a failing disk again."""
@@ -54,6 +55,7 @@ class Ledger:
             batch_done=self._batch_done,
             failed=self._failed,
             take_spare=take_spare,
+            kernel_flush=KernelFlush.open(self._loop) if type(ops) is FileOps else None,
         )
         self._ids: QueueIdSource | None = None
         self._lease = self.state.lease
