@@ -50,7 +50,6 @@ def outside(system: RunningSystem) -> Path:
 
 @pytest.mark.parametrize("name", MAILBOXES, ids=lambda name: repr(name[:30]))
 def test_mailbox_names_stay_in_the_mailbox(system: RunningSystem, outside: Path, name: bytes) -> None:
-    system.files("bob")
     before = {where: tree(Path(where)) for where in (str(outside / "bob"), str(system.directory / "etc"))}
     tmp_before = set(os.listdir("/tmp"))
     maildir = outside / "alice/Maildir"

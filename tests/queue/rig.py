@@ -45,6 +45,7 @@ from posthouse.runtime.schema import (
     Resolution,
     Resolve,
     Retired,
+    SealFor,
     Submit,
 )
 from posthouse.services.queue import QueueProcess
@@ -79,11 +80,16 @@ class FakeTables:
         self.routes: dict[str, Resolution] = {}
         self.failing = False
         self.asked: list[Record] = []
+        self.seal_key = b""
 
     def __call__(
         self, connection: Connection, record: Record, descriptors: list[int], respond: Responder | None
     ) -> None:
         assert respond is not None
+        if isinstance(record, SealFor):
+            self.seal_key = record.key
+            respond(Done())
+            return
         self.asked.append(record)
         if self.failing:
             respond(Failure(Reply.of(451, "4.3.0", "tables are on fire")))

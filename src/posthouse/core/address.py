@@ -15,6 +15,8 @@ _DOT_STRING: Final = re.compile(
     r"[A-Za-z0-9!#$%&'*+\-/=?^_`{|}~\x80-\U0010ffff]+(?:\.[A-Za-z0-9!#$%&'*+\-/=?^_`{|}~\x80-\U0010ffff]+)*\Z"
 )
 
+_ORDINARY: Final = re.compile(r"(?!-)[A-Za-z0-9#$&'*+\-/=?^_`{|}~]+(?:\.[A-Za-z0-9#$&'*+\-/=?^_`{|}~]+)*\Z")
+
 
 class Address(msgspec.Struct, frozen=True, array_like=True):
     """One mailbox: `local_part` (unquoted) and `domain` ("" for a bare local name, "[192.0.2.1]" for a literal)."""
@@ -32,6 +34,11 @@ class Address(msgspec.Struct, frozen=True, array_like=True):
     def key(self) -> str:
         """The form for look-ups: lower case, unquoted."""
         return f"{self.local_part}@{self.domain}".lower() if self.domain else self.local_part.lower()
+
+    @property
+    def is_ordinary(self) -> bool:
+        """A local part that asks for nothing: no routing (@, !, %), no quotes, no option, ASCII."""
+        return _ORDINARY.match(self.local_part) is not None
 
     @property
     def is_ascii(self) -> bool:

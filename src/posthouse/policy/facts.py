@@ -79,21 +79,20 @@ class Facts:
         if self.resolution is not None:
             return self.resolution
         assert self.recipient is not None
-        return self._resolved(self.recipient)
+        return self._resolved(Resolve(self.recipient, for_delivery=True))
 
     def origin(self) -> Resolution:
         """Where mail to the sender would go."""
         assert self.sender is not None
-        return self._resolved(self.sender)
+        return self._resolved(Resolve(self.sender))
 
-    def _resolved(self, address: Address) -> Resolution:
-        request = Resolve(address)
+    def _resolved(self, request: Resolve) -> Resolution:
         answer = self.answers.get(request)
         if answer is None:
             raise Unanswered(request)
         if isinstance(answer, Resolution):
             return answer
-        raise Undecided(Reply.of(451, "4.3.0", f"<{address}>: {TEMPORARY_LOOKUP_FAILURE}"))
+        raise Undecided(Reply.of(451, "4.3.0", f"<{request.recipient}>: {TEMPORARY_LOOKUP_FAILURE}"))
 
     def name_of(self, subject: Subject) -> str:
         """What stands in angle brackets at the beginning of a refusal."""

@@ -21,6 +21,7 @@ from posthouse.queue.crashpoints import QueueStep
 from posthouse.queue.journal import storage_reply
 from posthouse.queue.ledger import Ledger
 from posthouse.queue.loglines import Cleaned
+from posthouse.queue.lookups import Lookups
 from posthouse.queue.manager import Manager
 from posthouse.queue.message import Message
 from posthouse.queue.passthrough import Passthrough
@@ -73,6 +74,7 @@ class Reception:
         self,
         ledger: Ledger,
         files: ContentFiles,
+        lookups: Lookups,
         cleanup: Cleanup,
         manager: Manager,
         passthrough: Passthrough,
@@ -85,6 +87,7 @@ class Reception:
         self._files = files
         self._cleanup = cleanup
         self._manager = manager
+        self._lookups = lookups
         self._passthrough = passthrough
         self.settings = settings
         self._emit = emit
@@ -201,6 +204,7 @@ class Reception:
             if large:
                 self._files.abort(large)
             raise
+        self._learn(record)
         self.enter(
             record.queue_id,
             record.envelope,
@@ -208,6 +212,10 @@ class Reception:
             large if large is not None else record.content,
             functools.partial(self._answer, respond),
         )
+
+    def _learn(self, record: Submit | Transact) -> None:
+        if record.sealed:
+            self._lookups.learn([one.address for one in record.envelope.recipients], record.sealed)
 
     @staticmethod
     def _answer(respond: Responder, failure: Reply | None) -> None:
@@ -307,4 +315,5 @@ class Reception:
             if large:
                 self._files.abort(large)
             raise
+        self._learn(record)
         connection.respond_with(respond, self._passthrough.transact(record, large))

@@ -56,6 +56,16 @@ class Expander:
             return (recipient,) if addresses[0] == first else (addresses[0],)
         return tuple({address.key: address for address in reversed(addresses)}.values())[::-1]
 
+    async def is_whole_domain(self, recipient: Address) -> bool:
+        """Does every ordinary address in this domain stand for itself? (`recipient` does.)"""
+        router = self._router
+        return (
+            recipient.is_ordinary
+            and rewrite(recipient, router.rules) == recipient
+            and not router.virtual_alias_maps.knows_addresses_in(recipient.domain)
+            and not await router.classes.is_local(recipient.domain)
+        )
+
     async def _targets(self, address: Address) -> list[Address] | None:
         found = await self._router.find(self._router.virtual_alias_maps, address)
         if found is None:

@@ -139,6 +139,19 @@ class Router:
             known,
             error,
             mailbox,
+            await self._is_whole_domain(address_class, recipient),
+        )
+
+    async def _is_whole_domain(self, address_class: AddressClass, recipient: Address) -> bool:
+        """Would every other ordinary address in this domain get the same answer?"""
+        return (
+            address_class in (AddressClass.DEFAULT, AddressClass.RELAY)
+            and recipient.is_ordinary
+            and not self._recipient_maps.get(address_class)
+            and not self.depends_on_sender
+            and not self._transport_maps.knows_addresses_in(recipient.domain)
+            and not self._relocated_maps.knows_addresses_in(recipient.domain)
+            and not await self.classes.is_local(recipient.domain)
         )
 
     async def _reduced(self, address: Address) -> Address:

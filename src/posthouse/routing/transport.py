@@ -52,6 +52,9 @@ class TransportMaps:
     def __bool__(self) -> bool:
         return bool(self._maps)
 
+    def knows_addresses_in(self, domain: str) -> bool:
+        return self._maps.knows_addresses_in(domain)
+
     async def entry(self, recipient: Address) -> str | None:
         found = await find_address(
             self._maps,

@@ -84,6 +84,7 @@ class Submit(Request, frozen=True):
     `content` has Received: and any missing header already in front; its line ends are CRLF and no CR or LF stands alone
     (a bare LF was refused or made CRLF before). Exactly one of `content` and `handle` is used; `queue_id` is from the
     connection's lease. Content keeps this form through journal and delivery; stores that keep LF convert when writing.
+    `sealed`: what the tables process said about the recipients, as far as they were asked about.
     """
 
     queue_id: QueueId
@@ -92,6 +93,7 @@ class Submit(Request, frozen=True):
     size: int
     content: bytes = b""
     handle: int = 0
+    sealed: tuple[bytes, ...] = ()
     replies: ClassVar = (Done,)
 
 
@@ -113,6 +115,7 @@ class Transact(Request, frozen=True):
     size: int
     content: bytes = b""
     handle: int = 0
+    sealed: tuple[bytes, ...] = ()
     replies: ClassVar = (Outcomes,)
 
 
@@ -196,8 +199,8 @@ class Resolution(Record, frozen=True):
     """`address_class`: "local", "virtual_alias", "virtual_mailbox", "relay" or "default" (Postfix ADDRESS_CLASS).
     `known`: does the recipient exist in its class (always true for "default")? `recipient` is canonical.
     With `error_reply` set, mail for it is answered or bounced with that. `mailbox` is the table's path for a virtual
-    mailbox
-    that is not in the directory (see JobRecipient)."""
+    mailbox that is not in the directory (see JobRecipient). `whole_domain`: every ordinary address in this domain
+    (`Address.is_ordinary`) goes the same way. `sealed` is for the queue (runtime.sealing)."""
 
     address_class: str
     transport: str
@@ -206,18 +209,32 @@ class Resolution(Record, frozen=True):
     known: bool = True
     error_reply: Reply | None = None
     mailbox: str = ""
+    whole_domain: bool = False
+    sealed: bytes = b""
 
 
 class Resolve(Request, frozen=True):
+    """`for_delivery`: mail for this recipient will be given to the queue, and the answer may be sealed for it."""
+
     recipient: Address
     sender: Address | None = None
+    for_delivery: bool = False
     replies: ClassVar = (Resolution,)
 
 
+class SealFor(Request, frozen=True):
+    """queue: answers that are for me are sealed with this key."""
+
+    key: bytes
+    replies: ClassVar = (Done,)
+
+
 class Expansion(Record, frozen=True):
-    """Virtual alias expansion, complete (recursive): the recipients in place of the asked one."""
+    """Virtual alias expansion, complete (recursive): the recipients in place of the asked one. `whole_domain`: every
+    ordinary address in this domain stands for itself."""
 
     recipients: tuple[Address, ...]
+    whole_domain: bool = False
 
 
 class ExpandVirtual(Request, frozen=True):
@@ -511,7 +528,7 @@ QUEUE_INTAKE: Final = Endpoint(
 QUEUE_DELIVERY: Final = Endpoint("delivery", "queue", (Register, Written), issues=(Deliver, Retired), descriptors=True)
 QUEUE_ADMIN: Final = Endpoint("admin", "queue", (ListQueue, FlushMessage, Flush, ChangeMessages, ReadMessage))
 QUEUE_SHOW: Final = Endpoint("show", "queue", (ListQueue, FlushMessage, Flush))
-TABLES: Final = Endpoint("tables", "tables", (Resolve, ExpandVirtual, LookupAlias, Lookup))
+TABLES: Final = Endpoint("tables", "tables", (Resolve, ExpandVirtual, LookupAlias, Lookup, SealFor))
 AUTH_LOGIN: Final = Endpoint("login", "auth", (Authenticate, ContinueAuth, CancelAuth))
 AUTH_USERDB: Final = Endpoint("userdb", "auth", (LookupUser, Redeem))
 AUTH_DIRECTORY: Final = Endpoint("directory", "auth", (LookupDirectory,))

@@ -137,13 +137,12 @@ class QueueProcess(ProcessMain):
         careful_until = -1 if recovered.clean else ledger.state.end
         await ledger.begin()
         self.files = ContentFiles(spool, self.ops)
-        self.tables = context.peer(TABLES)
         self.lookups = Lookups(
-            self.tables,
             context.clock,
             keep_s=settings[parameters.QUEUE_ADDRESS_CACHE_TIME],
             timeout_s=settings[parameters.QUEUE_LOOKUP_TIMEOUT],
         )
+        self.tables = self.lookups.tables = context.peer(TABLES, on_connect=self.lookups.share_key)
         self.cleanup = Cleanup(
             self.lookups,
             has_aliases=True,
@@ -190,6 +189,7 @@ class QueueProcess(ProcessMain):
         self.reception = Reception(
             ledger,
             self.files,
+            self.lookups,
             self.cleanup,
             self.manager,
             self.passthrough,

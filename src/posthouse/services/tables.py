@@ -13,8 +13,9 @@ STANDARDS
     RFC 5321 (SMTP protocol), RFC 5890 (internationalised domain names)
 SECURITY
     Reads the administrator's tables only; no network, no mail. Lookup answers for parameters in a fixed list, so that a
-    broken client learns nothing it could not learn from its own service. Credentials for smarthosts are among the
-    tables: only the smtp process may ask for smtp_sasl_password_maps.
+    broken client learns nothing it could not learn from its own service. What smtpd is told about a recipient it may
+    carry to the queue, sealed with a key that only the queue and this process have (SealFor). Credentials for
+    smarthosts are among the tables: only the smtp process may ask for smtp_sasl_password_maps.
 DIAGNOSTICS
     A table that cannot be read is a warning in the log and a temporary failure for whoever needs it.
 SEE ALSO
@@ -24,6 +25,8 @@ SEE ALSO
 import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any, Final
+
+import msgspec
 
 from posthouse.config.interfaces import addresses, select
 from posthouse.config.parameters import general
@@ -41,6 +44,7 @@ from posthouse.runtime.schema import (
     TABLES,
     AliasExpansion,
     DirectoryValues,
+    Done,
     ExpandVirtual,
     Expansion,
     Failure,
@@ -52,7 +56,9 @@ from posthouse.runtime.schema import (
     Request,
     Resolution,
     Resolve,
+    SealFor,
 )
+from posthouse.runtime.sealing import SealedAnswer, seal
 from posthouse.tables.file import read_source
 from posthouse.tables.maps import Maps
 from posthouse.tables.matching import MatchList, Style
@@ -64,6 +70,8 @@ SECRET_PARAMETERS: Final = frozenset({"smtp_sasl_password_maps", "lmtp_sasl_pass
 """Answered to the smtp process only."""
 NEVER_ANSWERED: Final = frozenset({"tls_server_sni_maps"})
 """Hold private keys, which no process gets this way."""
+MAXIMAL_SEALED: Final = 10
+"""Recipients of one expansion that travel with the message; of longer ones the queue asks."""
 MAXIMAL_ANSWERS: Final = 20_000
 """Remembered positive answers; the memory starts anew when it is full."""
 LOOKUP_TIMEOUT_S: Final = 20.0
@@ -129,6 +137,8 @@ class TablesProcess(ProcessMain):
         self._own_addresses: frozenset[str] = frozenset()
         self._directory: Peer | None = None
         self._complained: dict[str, float] = {}
+        self._seal_key = b""
+        """Of the queue that runs now; empty until it has said so."""
 
     def before_jail(self) -> None:
         settings = self.context.settings
@@ -175,7 +185,7 @@ class TablesProcess(ProcessMain):
         self._directory = self.context.peer(AUTH_DIRECTORY)
         for listener in self.context.ipc_listeners:
             if listener.endpoint.name == TABLES.name:
-                handler = self._handle_smtp if listener.client == "smtp" else self._handle
+                handler = {"smtp": self._handle_smtp, "queue": self._handle_queue}.get(listener.client, self._handle)
                 self.context.serve(TABLES, handler, client=listener.client)
 
     async def stop(self) -> None:
@@ -184,6 +194,15 @@ class TablesProcess(ProcessMain):
         self.tables.close()
 
     # ── requests ──
+
+    def _handle_queue(
+        self, connection: Connection, record: Record, descriptors: list[int], respond: Responder | None
+    ) -> None:
+        if isinstance(record, SealFor) and respond is not None:
+            self._seal_key = record.key
+            respond(Done())
+            return
+        self._handle(connection, record, descriptors, respond)
 
     def _handle_smtp(
         self, connection: Connection, record: Record, descriptors: list[int], respond: Responder | None
@@ -203,7 +222,8 @@ class TablesProcess(ProcessMain):
         assert respond is not None
         match record:
             case Resolve():
-                if (answer := self._answers.get((Resolve, record.recipient))) is not None:
+                kind = SealedAnswer if record.for_delivery else Resolve
+                if (answer := self._answers.get((kind, record.recipient))) is not None:
                     respond(answer)
                 else:
                     self._run(self._resolve(record), respond)
@@ -228,10 +248,34 @@ class TablesProcess(ProcessMain):
         resolution = await self.router.resolve(request.recipient, request.sender)
         if resolution.known and resolution.error_reply is None and not self.router.depends_on_sender:
             self._answers.put((Resolve, request.recipient), resolution)
+            if request.for_delivery and self._seal_key:
+                resolution = msgspec.structs.replace(resolution, sealed=await self._sealed(resolution))
+                self._answers.put((SealedAnswer, request.recipient), resolution)
         return resolution
 
+    async def _sealed(self, resolution: Resolution) -> bytes:
+        """All that the queue would ask about this recipient, as long as that is little."""
+        recipient = resolution.recipient
+        at_s = self.context.clock.monotonic()
+        expansion: Expansion | None = None
+        routes: tuple[Resolution, ...] = (resolution,)
+        if self.router.virtual_alias_maps:
+            try:
+                expansion = await self._expansion(recipient)
+                if expansion.recipients != (recipient,):
+                    if len(expansion.recipients) > MAXIMAL_SEALED:
+                        return b""
+                    routes = tuple([await self.router.resolve(one) for one in expansion.recipients])
+            except MailError:
+                return b""  # the queue asks by itself, and says what is wrong
+        return seal(self._seal_key, SealedAnswer(at_s, recipient, expansion, routes))
+
+    async def _expansion(self, recipient: Address) -> Expansion:
+        recipients = await self.expander.expand(recipient)
+        return Expansion(recipients, recipients == (recipient,) and await self.expander.is_whole_domain(recipient))
+
     async def _expand(self, request: ExpandVirtual) -> Expansion:
-        expansion = Expansion(await self.expander.expand(request.recipient))
+        expansion = await self._expansion(request.recipient)
         # That an address is no alias is remembered only while it is known to exist by itself: a new alias for an
         # unknown address works at once.
         if expansion.recipients != (request.recipient,) or self._answers.get((Resolve, request.recipient)) is not None:

@@ -1,6 +1,7 @@
 """Names of domains as they are compared: lower case, internationalised labels in ASCII form, no final dot."""
 
 import functools
+from collections.abc import Iterable
 
 import idna
 
@@ -34,3 +35,8 @@ def other_form(domain: str) -> str | None:
         return idna.decode(domain.lower())
     except (idna.IDNAError, UnicodeError):
         return None
+
+
+def domains_of(keys: Iterable[str]) -> frozenset[str]:
+    """Those of the keys that are addresses, or @domain."""
+    return frozenset(key.rpartition("@")[2] for key in keys if "@" in key)

@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
+from posthouse.tables.domains import domains_of
 from posthouse.tables.source import MAXIMAL_SOURCE_OCTETS, Warn
 from posthouse.tables.table import Table, TableError
 
@@ -112,6 +113,7 @@ class LinesFileTable(FileTable[dict[str, str]]):
         super().__init__(name, path, now, warn)
         self._parse = parse
         self._database = database
+        self._domains: tuple[dict[str, str], frozenset[str]] = ({}, frozenset())
 
     def make(self, path: str) -> dict[str, str]:
         entries = self._parse(read_source(path), path, self.warn)
@@ -130,3 +132,9 @@ class LinesFileTable(FileTable[dict[str, str]]):
 
     def lookup(self, key: str) -> str | None:
         return self.content().get(key.lower())
+
+    def knows_addresses_in(self, domain: str) -> bool:
+        entries = self.content()
+        if self._domains[0] is not entries:
+            self._domains = (entries, domains_of(entries))
+        return domain in self._domains[1]

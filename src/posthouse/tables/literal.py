@@ -1,5 +1,6 @@
 """Tables that stand in main.cf itself: inline, static, fail."""
 
+from posthouse.tables.domains import domains_of
 from posthouse.tables.source import unquote
 from posthouse.tables.table import BadTable, Table, TableError
 
@@ -46,9 +47,13 @@ class InlineTable(Table):
             if not equals or not key:
                 raise BadTable(f'bad syntax: "{word}" in "{name}"; expected key=value')
             self._entries.setdefault(key.lower(), value.strip())
+        self._domains = domains_of(self._entries)
 
     def lookup(self, key: str) -> str | None:
         return self._entries.get(key.lower())
+
+    def knows_addresses_in(self, domain: str) -> bool:
+        return domain in self._domains
 
 
 class StaticTable(Table):
@@ -60,6 +65,9 @@ class StaticTable(Table):
 
     def lookup(self, key: str) -> str | None:  # noqa: ARG002 - every key
         return self._value
+
+    def knows_addresses_in(self, domain: str) -> bool:  # noqa: ARG002 - every domain
+        return False
 
 
 class FailTable(Table):

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from posthouse.tables.domains import other_form
 from posthouse.tables.table import Table
 
 
@@ -13,6 +14,12 @@ class Maps:
 
     def __bool__(self) -> bool:
         return bool(self.tables)
+
+    def knows_addresses_in(self, domain: str) -> bool:
+        """May two addresses in this domain be answered differently?"""
+        folded = domain.lower()
+        forms = (folded, other_form(folded))
+        return any(table.knows_addresses_in(one) for table in self.tables for one in forms if one)
 
     async def find(self, key: str, *, partial: bool = False) -> str | None:
         """Raises TableError as soon as a table before the answer cannot say: the next one must not decide what a broken

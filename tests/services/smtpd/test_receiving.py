@@ -228,3 +228,21 @@ def test_nul_in_a_message_is_refused(world: World) -> None:
     with world.connect() as client:
         client.in_data()
         assert client.ask("a\0b\r\n.").startswith("550 5.6.0 ")
+
+
+def test_what_tables_sealed_about_the_recipients_travels_with_the_message(world: World) -> None:
+    with smtplib.SMTP("127.0.0.1", world.ports["smtp"]) as client:
+        client.sendmail("s@example.org", ["alice@example.test", "bob@example.test"], MESSAGE)
+        client.sendmail("s@example.org", ["alice@example.test"], MESSAGE)
+    first, second = world.submitted
+    assert first.sealed == (b"seal of alice@example.test", b"seal of bob@example.test")
+    assert second.sealed == (b"seal of alice@example.test",)
+
+
+def test_an_answer_for_a_whole_domain_is_asked_for_once(world: World) -> None:
+    with smtplib.SMTP("127.0.0.1", world.ports["smtp"]) as client:
+        for name in ("one", "two", "three"):
+            client.sendmail("s@example.org", [f"{name}@wide.test"], MESSAGE)
+    assert world.questions == 1
+    recipients = [str(one.address) for submit in world.submitted for one in submit.envelope.recipients]
+    assert recipients == ["one@wide.test", "two@wide.test", "three@wide.test"]

@@ -255,11 +255,14 @@ class World:
         match record:
             case Resolve(recipient):
                 address = recipient if recipient.domain else recipient.with_domain("example.test")
+                sealed = f"seal of {address.key}".encode() if record.for_delivery else b""
                 if address.domain.lower() != "example.test":
-                    respond(Resolution("default", "smtp", address.domain, address))
+                    is_wide = address.domain == "wide.test"
+                    found = Resolution("default", "smtp", address.domain, address, whole_domain=is_wide, sealed=sealed)
+                    respond(found)
                     return
                 known = address.key in self.known
-                respond(Resolution("virtual_mailbox", "virtual", "example.test", address, known))
+                respond(Resolution("virtual_mailbox", "virtual", "example.test", address, known, sealed=sealed))
             case Lookup(maps, key):
                 respond(LookupResult("" if (maps, key) in self.listed else None))
 

@@ -39,7 +39,9 @@ class House:
         self.questions: list[tuple[str, str]] = []
         self.broken = False
         self._directory_listener = listening(run, AUTH_DIRECTORY.name, AUTH_DIRECTORY.server, "tables")
-        self._listeners = {client: listening(run, TABLES.name, "tables", client) for client in ("smtpd", "smtp")}
+        self._listeners = {
+            client: listening(run, TABLES.name, "tables", client) for client in ("smtpd", "smtp", "queue")
+        }
         self.context = Context(
             process="tables",
             worker=0,

@@ -11,6 +11,7 @@ from posthouse.core.reply import TempFail
 from posthouse.runtime.ipc import Peer, PeerLost
 from posthouse.runtime.schema import (
     AliasExpansion,
+    Done,
     ExpandVirtual,
     Expansion,
     Lookup,
@@ -18,7 +19,9 @@ from posthouse.runtime.schema import (
     LookupResult,
     Resolution,
     Resolve,
+    SealFor,
 )
+from posthouse.runtime.sealing import new_key, unseal
 from tests.services.tables.conftest import House
 
 MakeHouse = Callable[..., House]
@@ -161,3 +164,48 @@ def test_a_resolution_costs_little(house: MakeHouse) -> None:
         print(f"{spent * 1e6:.1f} µs for question and answer")
 
     place.drive(test)
+
+
+def test_what_smtpd_asks_for_delivery_is_sealed_for_the_queue(house: MakeHouse) -> None:
+    place = with_user(house(**DIRECTORY))
+    alias = Address("alias", "box.example")
+    place.directory[("aliases", "alias@box.example")] = ("user@box.example", "far@elsewhere.example")
+    key = new_key()
+
+    async def test(peer: Peer) -> None:
+        assert (await peer.call(Resolve(USER, for_delivery=True), expect=Resolution)).sealed == b""
+        queue = place.peer("queue")
+        await queue.call(SealFor(key), expect=Done)
+        await asyncio.sleep(1.1)  # what was remembered without a seal is forgotten
+        found = await peer.call(Resolve(USER, for_delivery=True), expect=Resolution)
+        answer = unseal(key, found.sealed)
+        assert answer is not None
+        assert (answer.recipient, answer.expansion) == (USER, Expansion((USER,)))
+        assert answer.routes == (Resolution("virtual_mailbox", "virtual", "box.example", USER),)
+        assert abs(answer.at_s - time.monotonic()) < 5
+        assert (await peer.call(Resolve(USER), expect=Resolution)).sealed == b""
+        found = await peer.call(Resolve(alias, for_delivery=True), expect=Resolution)
+        answer = unseal(key, found.sealed)
+        assert answer is not None
+        assert answer.expansion == Expansion((USER, Address("far", "elsewhere.example")))
+        assert [route.transport for route in answer.routes] == ["virtual", "smtp"]
+        unknown = await peer.call(Resolve(Address("nobody", "box.example"), for_delivery=True), expect=Resolution)
+        assert (unknown.known, unknown.sealed) == (False, b"")
+        queue.close()
+
+    place.drive(test)
+
+
+@pytest.mark.parametrize("client", ["smtpd", "smtp"])
+def test_only_the_queue_may_say_with_what_is_sealed(house: MakeHouse, client: str) -> None:
+    place = with_user(house(**DIRECTORY))
+    key = new_key()
+
+    async def test(peer: Peer) -> None:
+        with pytest.raises((PeerLost, TempFail)):
+            await peer.call(SealFor(key), expect=Done)
+        smtpd = place.peer("smtpd")
+        assert (await smtpd.call(Resolve(USER, for_delivery=True), expect=Resolution)).sealed == b""
+        smtpd.close()
+
+    place.drive(test, client)

@@ -8,6 +8,8 @@ import contextlib
 from collections.abc import Callable
 from typing import Any, Final
 
+import msgspec
+
 from posthouse.core.address import Address
 from posthouse.core.identifiers import QueueIdSource
 from posthouse.core.reply import LOCAL_ERROR, MailError, TempFail
@@ -110,8 +112,15 @@ class Colleagues:
     # ── recipients that exist ──
 
     def recipient(self, address: Address) -> Resolution | None:
+        now_s = self._clock.monotonic()
         found = self._recipients.get((address.local_part, address.domain))
-        return found[1] if found is not None and found[0] > self._clock.monotonic() else None
+        if found is not None and found[0] > now_s:
+            return found[1]
+        found = self._recipients.get(("", address.domain))
+        if found is not None and found[0] > now_s and address.is_ordinary:
+            resolution = found[1]
+            return msgspec.structs.replace(resolution, recipient=address.with_domain(resolution.recipient.domain))
+        return None
 
     def remember(self, address: Address, resolution: Resolution) -> None:
         """Only what exists: whoever is added now is accepted at once."""
@@ -120,7 +129,9 @@ class Colleagues:
         if len(self._recipients) >= MAXIMAL_KEPT:
             self._recipients.clear()
         expires_s = self._clock.monotonic() + self._resolve_ttl_s
-        self._recipients[address.local_part, address.domain] = (expires_s, resolution)
+        # No address has an empty local part: there stands the answer that is good for a whole domain.
+        local_part = "" if resolution.whole_domain and address.is_ordinary else address.local_part
+        self._recipients[local_part, address.domain] = (expires_s, resolution)
 
     # ── the queue ──
 

@@ -12,7 +12,7 @@ from posthouse.runtime.schema import Done, Flush, Lookup, LookupResult
 from posthouse.services.smtpd.loglines import ProtocolError, SmtpdWarning
 from posthouse.services.smtpd.questions import count, decide
 from posthouse.services.smtpd.reception import assign_queue_id
-from posthouse.services.smtpd.transaction import Transaction
+from posthouse.services.smtpd.transaction import MAXIMAL_SEALED, Transaction
 
 if TYPE_CHECKING:
     from posthouse.services.smtpd.colleagues import Answer
@@ -132,6 +132,8 @@ def _recipient(session: "Session", event: Rcpt) -> None:
         address = facts.resolution.recipient if facts.resolution is not None else given
         original = event.original or ("" if address == given else str(given))
         transaction.recipients.append(Recipient(address, original, event.notify))
+        if facts.resolution is not None and facts.resolution.sealed and len(transaction.sealed) < MAXIMAL_SEALED:
+            transaction.sealed.append(facts.resolution.sealed)
         if transaction.first_recipient is None:
             transaction.first_recipient = given
         facts.recipient_count += 1

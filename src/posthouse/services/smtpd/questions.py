@@ -25,7 +25,7 @@ def decide(session: "Session", check: Check, then: Callable[[Reply | None], None
 
         def answered(answer: "Answer") -> None:
             facts.answers[request] = answer
-            if isinstance(request, Resolve) and isinstance(answer, Resolution):
+            if isinstance(request, Resolve) and request.for_delivery and isinstance(answer, Resolution):
                 session.colleagues.remember(request.recipient, answer)
                 if request.recipient == facts.recipient:
                     facts.resolution = answer

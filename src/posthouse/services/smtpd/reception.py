@@ -228,7 +228,9 @@ def _submit(session: "Session", transaction: Transaction, content: bytes, size: 
         -1,
         transaction.message_id,
     )
-    request = (Transact if is_lmtp else Submit)(transaction.queue_id, envelope, arrival, size, content, handle)
+    request = (Transact if is_lmtp else Submit)(
+        transaction.queue_id, envelope, arrival, size, content, handle, tuple(transaction.sealed)
+    )
 
     def answered(answer: "Answer") -> None:
         session.waited()

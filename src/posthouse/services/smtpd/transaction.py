@@ -13,6 +13,8 @@ from posthouse.runtime.ipc import Connection
 from posthouse.runtime.schema import AbortContent, AppendContent, ContentHandle, Done, OpenContent
 from posthouse.services.smtpd.colleagues import Answer, Question
 
+MAXIMAL_SEALED: Final = 100
+"""Recipients whose answers travel with the message, 200 octets each; about more of them the queue asks by itself."""
 MAXIMAL_UNWRITTEN: Final = 2
 """Pieces on their way to the queue's disk; the client waits above it."""
 
@@ -109,6 +111,7 @@ class Transaction:
         "parameters",
         "queue_id",
         "recipients",
+        "sealed",
         "sender",
         "started_s",
         "stream",
@@ -122,6 +125,8 @@ class Transaction:
         self.started_s = started_s
         self._is_strict = is_strict
         self.recipients: list[Recipient] = []
+        self.sealed: list[bytes] = []
+        """What the tables process said about them, for the queue."""
         self.queue_id = QueueId("")
         self.ids: QueueIdSource | None = None
         self.first_recipient: Address | None = None

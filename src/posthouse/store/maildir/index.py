@@ -456,10 +456,10 @@ class Index:
         if self._lists is None:
             if not self._db.execute("SELECT count(*) FROM sqlite_schema WHERE name='fields'").get:
                 return {}
-            rows = self._db.execute("SELECT names, id, asked FROM header_list").fetchall()
+            rows: Iterable[Any] = self._db.execute("SELECT names, id, asked FROM header_list").fetchall()
             self._lists = {names: number for names, number, _ in rows}
             now_s = time.time()
-            self._stale_lists = {id_ for _, id_, asked_s in rows if not 0 <= now_s - asked_s < ASKED_RESOLUTION_S}
+            self._stale_lists = {number for _, number, asked_s in rows if not 0 <= now_s - asked_s < ASKED_RESOLUTION_S}
         return self._lists
 
     def _list_number(self, names: bytes) -> int | None:
