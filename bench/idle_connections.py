@@ -13,7 +13,8 @@ from bench.server import LOOPBACK, PASSWORD, Server
 
 _WINDOW = 40
 """So many wait for an answer at a time: more would overflow the listen queue and measure that."""
-_SETTLE_S = 1.0
+_SETTLE_S = 12.0
+"""Servers give memory back a few seconds after the last use; the same for all of them."""
 _LIMIT_S = 60.0
 
 

@@ -11,7 +11,7 @@ from bench.process_tree import memory_mb
 from bench.server import LOOPBACK, OURS, STOCK, USERS, Server, give_away
 from bench.smtp_load import Load
 
-_SESSIONS = 200
+_SESSIONS = 1000
 _TRAFFIC = 1 << 20
 _QUIET_MESSAGES = 200
 _BURST_MB = 1024

@@ -1,9 +1,13 @@
 """Each in an interpreter of its own: what the allocator was told holds for the rest of a process."""
 
+import asyncio
 import subprocess
 import sys
+import time
 
 import pytest
+
+from posthouse.runtime import memory
 
 _ROLLUP = """
 import re
@@ -74,3 +78,21 @@ print(before, after)
 """
     before, after = map(int, run(program).split())
     assert after < before / 2
+
+
+def test_a_process_that_has_worked_gives_back_its_free_pages_when_it_is_quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "QUIET_S", 0.05)
+    trimmed: list[int] = []
+
+    async def live() -> None:
+        trim = memory.QuietTrim(asyncio.get_running_loop())
+        trim._trim = lambda pad: trimmed.append(pad) or 0  # type: ignore[func-returns-value]  # noqa: SLF001
+        await asyncio.sleep(0.15)
+        assert trimmed == [], "it has done nothing"
+        end_s = time.process_time() + 0.1
+        while time.process_time() < end_s:
+            pass
+        await asyncio.sleep(0.2)
+        assert trimmed == [0]
+
+    asyncio.run(live())

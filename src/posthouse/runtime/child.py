@@ -39,6 +39,7 @@ from posthouse.runtime.control_channel import (
 )
 from posthouse.runtime.log_shipping import LogPipe, LogShipper
 from posthouse.runtime.logging import LogBuffer, internal_error
+from posthouse.runtime.memory import QuietTrim
 from posthouse.runtime.process import Context, IpcListener, Listener, ProcessMain, socket_path
 from posthouse.runtime.schema import CONTROL
 from posthouse.runtime.spec import Jail, ProcessSpec
@@ -223,6 +224,7 @@ class _Life:
                 await self._shipper.finish()
                 return EXIT_FAILURE
             self._send(Ready(self._jail))
+            QuietTrim(loop)
             await self._end
         else:
             starting.cancel()

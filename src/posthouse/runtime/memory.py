@@ -3,10 +3,19 @@
 Everything here is advice: with another C library than glibc, or without /proc, nothing happens and nothing is wrong.
 """
 
+import asyncio
 import ctypes
 import re
+import time
+from collections.abc import Callable
 from typing import Final
 
+QUIET_S: Final = 3.0
+"""A process looks so often whether it is quiet; an idle one wakes up no more often."""
+QUIET_SHARE: Final = 0.02
+"""Quiet means: this part of the time at work, no more."""
+WORTH_S: Final = 0.05
+"""After less work than this there is nothing to give back."""
 _M_MMAP_THRESHOLD: Final = -3
 _MADV_DONTNEED: Final = 4
 _HOLES_LIMIT: Final = 32 << 20
@@ -28,6 +37,31 @@ def give_back_blocks_above(octets: int) -> None:
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
         mallopt(_M_MMAP_THRESHOLD, octets)
+
+
+class QuietTrim:
+    """Gives free pages between blocks that stay back to the system, when the process has worked and is quiet now.
+
+    glibc does so only at the end of the heap. It takes some milliseconds for a large heap: nothing for busy times."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._trim: Callable[[int], int] | None = getattr(ctypes.CDLL(None), "malloc_trim", None)
+        self._seen_s = self._trimmed_s = time.process_time()
+        if self._trim is not None:
+            self._wait()
+
+    def _wait(self) -> None:
+        self._loop.call_later(QUIET_S, self._look)
+
+    def _look(self) -> None:
+        now_s = time.process_time()
+        if now_s - self._seen_s < QUIET_SHARE * QUIET_S and now_s - self._trimmed_s > WORTH_S:
+            assert self._trim is not None
+            self._trim(0)
+            now_s = self._trimmed_s = time.process_time()
+        self._seen_s = now_s
+        self._wait()
 
 
 def fill_holes() -> None:

@@ -79,6 +79,7 @@ from posthouse.store.registry import Stores
 
 AGENT: Final = "mailbox"
 SWEEP_S: Final = 30.0
+REST_S: Final = 1.0
 RECONNECT_S: Final = 0.2
 TICKET_REFUSED: Final = Reply.of(535, "5.7.8", "Authentication failed")
 TOO_MANY: Final = "Maximum number of connections from user+IP exceeded (mail_max_userip_connections=%d)"
@@ -93,6 +94,7 @@ class MailboxProcess(ProcessMain):
         self._servers: list[Server] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._sweeper: asyncio.TimerHandle | None = None
+        self._rester: asyncio.TimerHandle | None = None
         self._stopping = False
         self._last_left = asyncio.Event()
 
@@ -125,6 +127,7 @@ class MailboxProcess(ProcessMain):
         self._servers = context.serve(MAILBOX_HANDOVER, self._on_login)
         self._spawn(self._stay_registered())
         self._sweeper = self._loop.call_later(SWEEP_S, self._sweep)
+        self._rester = self._loop.call_later(REST_S, self._rest)
 
     def _configure(self, configuration: Configuration) -> None:
         main, dovecot = configuration.main, configuration.dovecot
@@ -157,8 +160,9 @@ class MailboxProcess(ProcessMain):
 
     async def stop(self) -> None:
         self._stopping = True
-        if self._sweeper is not None:
-            self._sweeper.cancel()
+        for timer in (self._sweeper, self._rester):
+            if timer is not None:
+                timer.cancel()
         for server in self._servers:
             server.close()
         # No new jobs; what is written gets its answer if the queue still listens, else it asks again.
@@ -184,6 +188,10 @@ class MailboxProcess(ProcessMain):
             session.sweep()
         self._stores.tidy()
         self._delivery.tidy()
+
+    def _rest(self) -> None:
+        self._rester = self._loop.call_later(REST_S, self._rest)
+        self._stores.rest(self.context.settings[parameters.MAILBOX_INDEX_REST_TIME])
 
     def _report(self, words: str) -> None:
         self.context.emit(Message(Level.ERROR, AGENT, words))

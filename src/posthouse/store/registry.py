@@ -57,6 +57,11 @@ class Stores:
             else:
                 self._close(location, store)
 
+    def rest(self, unused_s: float) -> None:
+        """Every second or so: close connections to indexes that were not used for so long."""
+        for store in self._stores.values():
+            store.rest(unused_s)
+
     def _close(self, location: MailLocation, store: MaildirStore) -> None:
         del self._stores[location]
         parts = store.close_in_parts()

@@ -314,3 +314,61 @@ def test_a_header_list_in_use_stays_however_long_ago_it_was_new(make_store: Make
     inbox.keep_fields([uid], [b"new"], b"+new")
     assert inbox.all_fields([uid], b"+0") == [b"0"]
     assert inbox.all_fields([uid], b"+1") is None
+
+
+def rested(store: MaildirStore) -> None:
+    """Its index has no connection now."""
+    index = store.need_index()
+    index.rest(0.0)
+    assert index._connection is None  # noqa: SLF001 - nothing else shows it
+
+
+def test_a_resting_index_wakes_up_as_it_was(make_store: MakeStore, root: Path) -> None:
+    store = make_store()
+    inbox = store.open("INBOX")
+    first = inbox.append(WIRE, frozenset(), None, None)
+    rested(store)
+    second = inbox.append(WIRE, frozenset(), None, None)
+    assert second == first + 1, "numbers were not jumped over"
+    rested(store)
+    inbox.store_flags([first], FlagChange.ADD, frozenset({"\\Seen", "$odd"}), None)
+    rested(store)
+    assert [(row.uid, "\\Seen" in row.flags) for row in inbox.rows()] == [(first, True), (second, False)]
+    assert dict(inbox.cached([first], Cached.ENVELOPE)).keys() == {first}
+    rested(store)
+    inbox.expunge([first], None)
+    store.flush_now()
+    rested(store)
+    store.close()
+    again = make_store().open("INBOX")
+    assert [row.uid for row in again.rows()] == [second]
+    assert again.uid_next == second + 1, "the stop was clean"
+
+
+def test_an_index_at_work_does_not_rest(make_store: MakeStore) -> None:
+    store = make_store()
+    index = store.need_index()
+    with index.grouped():
+        store.open("INBOX").append(WIRE, frozenset(), None, None)
+        index.rest(0.0)
+        assert index._connection is not None  # noqa: SLF001
+    index.rest(60.0)
+    assert index._connection is not None  # noqa: SLF001
+
+
+@pytest.mark.parametrize("how", ["replaced", "removed"])
+def test_an_index_that_is_another_file_after_its_rest_is_given_up(make_store: MakeStore, root: Path, how: str) -> None:
+    """What is in memory is not about that one: sessions end, the next open begins anew, and no message is lost."""
+    store = make_store()
+    inbox = store.open("INBOX")
+    inbox.append(WIRE, frozenset(), None, None)
+    store.flush_now()
+    rested(store)
+    if how == "replaced":
+        shutil.copy(root / "posthouse.index", root / "copy")
+        os.rename(root / "copy", root / "posthouse.index")
+    else:
+        os.unlink(root / "posthouse.index")
+    with pytest.raises(StorageFailed):
+        inbox.append(WIRE, frozenset(), None, None)
+    assert len(store.open("INBOX").rows()) >= 1

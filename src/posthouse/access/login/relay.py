@@ -9,7 +9,8 @@ import socket
 from collections.abc import Callable
 from typing import Final
 
-_READ_OCTETS: Final = 16 * 1024
+_READ_OCTETS: Final = 8 * 1024
+"""One TLS record. OpenSSL keeps a buffer of the largest one for as long as the session lives, a third larger."""
 
 
 class Relay:

@@ -122,6 +122,11 @@ BOOT: Final = _boot_id()
 """Read at import, before any jail. What was written before the machine started anew may have been lost."""
 
 
+def _identity(path: str) -> tuple[int, int]:
+    facts = os.stat(path)
+    return facts.st_dev, facts.st_ino
+
+
 class Index:
     """Belongs to one event loop (or to none: then every change is committed at once)."""
 
@@ -138,28 +143,71 @@ class Index:
         self._lists: dict[bytes, int] | None = None
         self._stale_lists: set[int] = set()
         """Header lists whose time of the last question is old: to be written when they are asked for again."""
+        self._used_s = time.monotonic()
         fresh = not os.path.exists(path)
-        self._db = apsw.Connection(path)
+        self._connection: apsw.Connection | None = apsw.Connection(path)
         try:
             self._set_up(fresh)
+            self._file = _identity(path)
             if not self._was_clean():
                 self._jump()
         except apsw.Error as error:
             with contextlib.suppress(apsw.Error):
-                self._db.close(True)
+                self._connection.close(True)
             if isinstance(error, apsw.CorruptError | apsw.NotADBError | apsw.SQLError | apsw.ConstraintError):
                 raise IndexDamaged(str(error)) from error
             raise
 
-    def _set_up(self, fresh: bool) -> None:
-        db = self._db
+    @property
+    def _db(self) -> apsw.Connection:
+        """The connection, opened again if it was resting. Raises apsw.Error, also if the file is another one now: what
+        is in memory is not about that."""
+        self._used_s = time.monotonic()
+        if self._connection is None:
+            connection = apsw.Connection(self.path, flags=apsw.SQLITE_OPEN_READWRITE)
+            try:
+                if _identity(self.path) != self._file:
+                    raise apsw.CantOpenError(f"{self.path} was replaced")
+                self._configure(connection)
+            except OSError as error:
+                connection.close(True)
+                raise apsw.CantOpenError(str(error)) from error
+            except apsw.Error:
+                connection.close(True)
+                raise
+            self._connection = connection
+        return self._connection
+
+    def rest(self, unused_s: float) -> None:
+        """Close the connection if nothing was asked for so long: SQLite keeps some 150 KB for it. What is committed and
+        not checkpointed stays in the log; nothing waits for the disk."""
+        connection = self._connection
+        if (
+            connection is None
+            or self._in_transaction
+            or self._held
+            or self._checkpointing
+            or self.error is not None
+            or time.monotonic() - self._used_s < unused_s
+        ):
+            return
+        connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+        connection.close()
+        self._connection = None
+
+    def _configure(self, db: apsw.Connection) -> None:
         db.set_busy_timeout(5000)
         db.execute(f"PRAGMA cache_size=-{CACHE_KIB}")
-        # While the default (FULL) holds, so that the file is a database before its log begins.
-        db.execute("PRAGMA journal_mode=WAL")
         db.execute("PRAGMA synchronous=NORMAL")
         db.execute("PRAGMA wal_autocheckpoint=0")
         db.set_wal_hook(self._on_commit)
+
+    def _set_up(self, fresh: bool) -> None:
+        db = self._db
+        db.set_busy_timeout(5000)
+        # While the default (FULL) holds, so that the file is a database before its log begins.
+        db.execute("PRAGMA journal_mode=WAL")
+        self._configure(db)
         if fresh or not db.execute("SELECT count(*) FROM sqlite_schema").get:
             with db:
                 db.execute(_SCHEMA)
@@ -240,11 +288,6 @@ class Index:
         sync_file(self.path + "-wal")
         sync_file(os.path.dirname(self.path))
 
-    def release_memory(self) -> None:
-        """SQLite's pages; the next question reads them again."""
-        if not self._in_transaction:
-            self._db.release_memory()
-
     def take_changed(self) -> bool:
         """Was anything committed since the last question?"""
         changed, self._changed = self._changed, False
@@ -284,7 +327,8 @@ class Index:
                     sync_file(self.log_path)
                     self._db.execute("REPLACE INTO meta VALUES('clean', 1)")
             finally:
-                self._db.close(True)
+                if self._connection is not None:
+                    self._connection.close(True)
 
         return finish
 

@@ -549,11 +549,14 @@ class MaildirStore:
         """Give back the memory of mailboxes that nobody has used for so long."""
         limit_s = time.monotonic() - unused_s
         self.deliveries.forget_views()
-        if self._index is not None and self.used_s < limit_s:
-            self._index.release_memory()
         for folder in self._folders.values():
             if folder.loaded and not folder.listeners and folder.used_s < limit_s:
                 self.quietly(folder.unload)
+
+    def rest(self, unused_s: float) -> None:
+        """Nobody asks the index just now."""
+        if self._index is not None:
+            self._index.rest(unused_s)
 
     def close(self) -> None:
         """Waits for the disk; see `close_in_parts` for the event loop."""
