@@ -1,7 +1,7 @@
 """Peer and product in turn, median ratio of pairs.
 
 usage: python -m bench [--list] [--lines NAME,NAME...] [--pairs N] [--quick] [--no-write]
-NAME is a line, or the beginning of lines' names. Without --lines, everything: about 40 minutes with three pairs.
+NAME is a line, or the beginning of lines' names. Without --lines, everything: about 25 minutes with two pairs.
 """
 
 import argparse

@@ -50,9 +50,10 @@ class Comparison:
                     self._one(line, server)
 
     def _alone(self, world: World, lines: list[Line], directory: Path) -> None:
-        for name in world.starts:
-            with _started(world, name, directory) as server:
-                for line in lines:
+        """A new server for each line: what one leaves in memory is not the next one's cost."""
+        for line in lines:
+            for name in world.starts:
+                with _started(world, name, directory / line.name) as server:
                     self._one(line, server)
 
     def _one(self, line: Line, server: Server) -> None:
@@ -75,6 +76,8 @@ class Comparison:
 
 @contextlib.contextmanager
 def _started(world: World, name: str, directory: Path) -> Iterator[Server]:
+    directory.mkdir(exist_ok=True)
+    directory.chmod(0o755)
     server = world.starts[name](directory / name.lower())
     try:
         yield server

@@ -68,25 +68,32 @@ def _selected(name: str, title: str, words: str, target: Target, repeat: int = 3
     return Line(name, title, "imap", run, _figures(target))
 
 
-def _cold(server: Server, scale: Scale) -> dict[str, float]:
-    """The first FETCH ENVELOPE that this mailbox ever sees."""
-    maildir = server.maildirs[1 + _cold_runs.setdefault(str(server.root), 0)]
-    _cold_runs[str(server.root)] += 1
+_new_mailboxes: dict[str, int] = {}
+"""By server: how many mailboxes nobody had seen were used up."""
+
+
+def _new_mailbox(server: Server, scale: Scale) -> imap_client.Connection:
+    """The INBOX of another user each time, full and never looked at by the server."""
+    number = _new_mailboxes[str(server.root)] = _new_mailboxes.get(str(server.root), 0) + 1
+    maildir = server.maildirs[number]
     corpus.fill_maildir(maildir, scale.count(MESSAGES))
     _give_as(maildir)
     connection = imap_client.Connection(server.ports["imap"])
     connection.login(f"{maildir.parent.name}@example.test")
+    return connection
+
+
+def _cold(server: Server, scale: Scale) -> dict[str, float]:
+    """The first FETCH ENVELOPE that this mailbox ever sees."""
+    connection = _new_mailbox(server, scale)
     connection.command('SELECT "INBOX"')
     result = _timed(lambda: connection.command("FETCH 1:* (ENVELOPE)"), server)
     connection.command("LOGOUT")
     return result
 
 
-_cold_runs: dict[str, int] = {}
-
-
 def _first_select(server: Server, scale: Scale) -> dict[str, float]:
-    connection = _big_mailbox(server, scale)
+    connection = _new_mailbox(server, scale)
     result = _timed(lambda: connection.command('SELECT "INBOX"'), server)
     connection.command("LOGOUT")
     return result

@@ -99,29 +99,15 @@ def _per_connection(limit: float, aim: float) -> tuple[Figure, ...]:
     )
 
 
+_IDLE = (
+    Figure("pss", "PSS", "MB", is_cost=True, target=Target(limit=120, aim=80)),
+    Figure("start", "cold start to the first greeting", "s", is_cost=True),
+)
 _MS = ("quiet_median", "quiet_p99", "burst_median", "burst_p99", "burst_longest")
 
 LINES = (
-    Line(
-        "idle",
-        "whole idle system (beside Postfix alone)",
-        "smtp-alone",
-        _idle,
-        (
-            Figure("pss", "PSS", "MB", is_cost=True, target=Target(limit=120, aim=80)),
-            Figure("start", "cold start to the first greeting", "s", is_cost=True),
-        ),
-    ),
-    Line(
-        "idle-imap",
-        "whole idle system (beside Dovecot alone)",
-        "imap-alone",
-        _idle,
-        (
-            Figure("pss", "PSS", "MB", is_cost=True, target=Target(limit=120, aim=80)),
-            Figure("start", "cold start to the first greeting", "s", is_cost=True),
-        ),
-    ),
+    Line("idle", "whole idle system (beside Postfix alone)", "smtp-alone", _idle, _IDLE),
+    Line("idle-imap", "whole idle system (beside Dovecot alone)", "imap-alone", _idle, _IDLE),
     Line(
         "connections-1000",
         "1,000 idle SMTP connections (Postfix: 90 and 380)",

@@ -86,7 +86,7 @@ def test_a_process_that_has_worked_gives_back_its_free_pages_when_it_is_quiet(mo
 
     async def live() -> None:
         trim = memory.QuietTrim(asyncio.get_running_loop())
-        trim._trim = lambda pad: trimmed.append(pad) or 0  # type: ignore[func-returns-value]  # noqa: SLF001
+        trim._trim = lambda pad: trimmed.append(pad) or 0  # type: ignore[func-returns-value]
         await asyncio.sleep(0.15)
         assert trimmed == [], "it has done nothing"
         end_s = time.process_time() + 0.1

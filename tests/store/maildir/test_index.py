@@ -320,7 +320,7 @@ def rested(store: MaildirStore) -> None:
     """Its index has no connection now."""
     index = store.need_index()
     index.rest(0.0)
-    assert index._connection is None  # noqa: SLF001 - nothing else shows it
+    assert index._connection is None
 
 
 def test_a_resting_index_wakes_up_as_it_was(make_store: MakeStore, root: Path) -> None:
@@ -351,9 +351,9 @@ def test_an_index_at_work_does_not_rest(make_store: MakeStore) -> None:
     with index.grouped():
         store.open("INBOX").append(WIRE, frozenset(), None, None)
         index.rest(0.0)
-        assert index._connection is not None  # noqa: SLF001
+        assert index._connection is not None
     index.rest(60.0)
-    assert index._connection is not None  # noqa: SLF001
+    assert index._connection is not None
 
 
 @pytest.mark.parametrize("how", ["replaced", "removed"])
