@@ -54,6 +54,22 @@ def verify(password: bytes, stored: bytes) -> bool:
     raise CannotCrypt(f"crypt does not know the method {_method(stored)}")
 
 
+def make(password: bytes, setting: bytes) -> bytes:
+    """The hash of a new password; `setting` is method, cost and salt. Raises CannotCrypt."""
+    if b"\0" in password:
+        raise CannotCrypt("a password with NUL")
+    if _crypt_rn is not None:
+        data = ctypes.create_string_buffer(_DATA_OCTETS)
+        result = _crypt_rn(password, setting, data, _DATA_OCTETS)
+        if result is None or result.startswith(b"*"):
+            raise CannotCrypt(f"crypt does not know the method {_method(setting)}")
+        return result
+    for prefix, method in PYTHON_METHODS.items():
+        if setting.startswith(prefix):
+            return str(method.hash(password)).encode()
+    raise CannotCrypt(f"crypt does not know the method {_method(setting)}")
+
+
 def _method(stored: bytes) -> str:
     """Names the method without any of the hash."""
     return stored[: stored.find(b"$", 1) + 1].decode("ascii", "replace") if stored[:1] == b"$" else "of this hash"

@@ -21,12 +21,13 @@ class Busy(Exception):
 
 
 class _Check:
-    __slots__ = ("answer", "default_scheme", "password", "stored")
+    __slots__ = ("answer", "default_scheme", "password", "stored", "user")
 
-    def __init__(self, stored: str, password: bytes, default_scheme: str, answer: Answer) -> None:
+    def __init__(self, stored: str, password: bytes, default_scheme: str, user: str, answer: Answer) -> None:
         self.stored = stored
         self.password = password
         self.default_scheme = default_scheme
+        self.user = user
         self.answer = answer
 
 
@@ -46,9 +47,11 @@ class HashPool:
     def waiting(self) -> int:
         return self._waiting
 
-    def verify(self, client: str, stored: str, password: bytes, default_scheme: str, answer: Answer) -> None:
+    def verify(
+        self, client: str, stored: str, password: bytes, default_scheme: str, answer: Answer, *, user: str = ""
+    ) -> None:
         """Raises Busy."""
-        check = _Check(stored, password, default_scheme, answer)
+        check = _Check(stored, password, default_scheme, user, answer)
         if self._running < self._threads:
             self._run(check)
             return
@@ -67,7 +70,7 @@ class HashPool:
 
     def _run(self, check: _Check) -> None:
         self._running += 1
-        future = self._executor.submit(verify, check.stored, check.password, check.default_scheme)
+        future = self._executor.submit(verify, check.stored, check.password, check.default_scheme, check.user)
         future.add_done_callback(lambda done: self._to_loop(check, done))
 
     def _to_loop(self, check: _Check, done: "Future[bool]") -> None:

@@ -87,7 +87,7 @@ class PassDb:
                 answer(Verdict(user, reason=wrong))
 
         try:
-            self.pool.verify(client, stored, password, self.default_scheme, hashed)
+            self.pool.verify(client, stored, password, self.default_scheme, hashed, user=user)
         except Busy as error:
             hashed(error)
 

@@ -5,17 +5,22 @@ A scheme that we do not know is an error of the administrator, not a wrong passw
 failure.
 """
 
+import base64
+import binascii
+import enum
 import hmac
 import re
 import secrets
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Final
 
 import msgspec
 from argon2.exceptions import Argon2Error
 from argon2.low_level import Type, hash_secret, verify_secret
 
-from posthouse.auth import crypt
+from posthouse.auth import crypt, digests
+from posthouse.auth.digests import NotAHash
 
 MAXIMAL_PASSWORD: Final = 1024
 """Octets; far above any real password, far below what would make hashing it a burden."""
@@ -63,7 +68,7 @@ class Hasher:
     def checked(self, stored: str) -> str:
         """A hash made elsewhere, refused here rather than at the first login if it could never be checked."""
         scheme, _ = split(stored, "")
-        if scheme not in SCHEMES:
+        if scheme.partition(".")[0] not in SCHEMES:
             known = ", ".join("{" + name + "}" for name in SCHEMES)
             raise UnusablePassword(f"a stored password begins with its scheme, one of {known}")
         if re.search(r"[\x00-\x1f\x7f]", stored):
@@ -80,31 +85,119 @@ class Hasher:
 
 
 def split(stored: str, default_scheme: str) -> tuple[str, str]:
-    """Scheme in capitals, and the rest."""
+    """Scheme in capitals (with its encoding, as in "SHA256.HEX"), and the rest."""
     match = _PREFIX.match(stored)
     if match:
         return match[1].upper(), stored[match.end() :]
     return default_scheme.upper(), stored
 
 
-def verify(stored: str, password: bytes, default_scheme: str) -> bool:
-    """Whether the password is right. Raises UnknownScheme if that cannot be said."""
-    scheme, value = split(stored, default_scheme)
-    check = SCHEMES.get(scheme)
-    if check is None:
-        raise UnknownScheme(f"unknown password scheme {scheme}" if scheme else "no password scheme")
+def verify(stored: str, password: bytes, default_scheme: str, user: str = "") -> bool:
+    """Whether the password is right. Raises UnknownScheme if that cannot be said. `user` is the full name, which
+    DIGEST-MD5 hashes too."""
+    name, value = split(stored, default_scheme)
+    scheme, octets = _decoded(name, value)
     if len(password) > MAXIMAL_PASSWORD:
         return False
-    return check(value.encode("utf-8", "surrogateescape"), password)
+    try:
+        return scheme.check(octets, password, user)
+    except NotAHash as error:
+        raise UnknownScheme(f"a value that cannot be of the scheme {name}: {error}") from error
 
 
-def _verify_plain(value: bytes, password: bytes) -> bool:
+def make(name: str, password: bytes, user: str = "", cost: "Argon2Cost | None" = None, rounds: int = 0) -> str:
+    """A new "{SCHEME}hash", as `doveadm pw -s` makes it. Raises UnusablePassword."""
+    base, dot, encoding = name.upper().partition(".")
+    scheme = SCHEMES.get(base)
+    if scheme is None or (dot and encoding not in _ENCODINGS):
+        raise UnusablePassword(f"unknown password scheme {name}")
+    octets = scheme.make(password, user, cost or Argon2Cost(), rounds)
+    chosen = _ENCODINGS.get(encoding, scheme.encoding)
+    if chosen is Encoding.HEX:
+        octets = binascii.hexlify(octets)
+    elif chosen is Encoding.BASE64:
+        octets = base64.b64encode(octets)
+    return f"{{{base}{dot}{encoding}}}{octets.decode('utf-8', 'surrogateescape')}"
+
+
+class Encoding(enum.Enum):
+    NONE = "as it is"
+    HEX = "hexadecimal"
+    BASE64 = "base64"
+
+
+_ENCODINGS: Final = {"HEX": Encoding.HEX, "B64": Encoding.BASE64, "BASE64": Encoding.BASE64}
+
+Check = Callable[[bytes, bytes, str], bool]
+"""Value, password, user."""
+Make = Callable[[bytes, str, Argon2Cost, int], bytes]
+"""Password, user, cost, rounds (0: the usual)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scheme:
+    """`size` is that of a raw digest, which tells hexadecimal from base64; 0 where that says nothing. `is_weak`: a
+    guess costs less than it should today (fast digests, short salts, plain text)."""
+
+    check: Check
+    make: Make
+    encoding: Encoding = Encoding.NONE
+    size: int = 0
+    is_weak: bool = True
+
+
+def is_weak(stored: str, default_scheme: str) -> bool:
+    """Should this hash be replaced by one of today's when the password is next known?"""
+    name, value = split(stored, default_scheme)
+    if name == "CRYPT":
+        return not value.startswith(_STRONG_CRYPT)
+    scheme = SCHEMES.get(name.partition(".")[0])
+    return scheme is not None and scheme.is_weak
+
+
+def value_of(stored: str, default_scheme: str) -> tuple[str, bytes]:
+    """Scheme without its encoding, and the decoded value: what mechanisms other than PLAIN work with. Raises
+    UnknownScheme."""
+    name, value = split(stored, default_scheme)
+    _, octets = _decoded(name, value)
+    return name.partition(".")[0], octets
+
+
+def _decoded(name: str, value: str) -> tuple[Scheme, bytes]:
+    base, dot, suffix = name.partition(".")
+    scheme = SCHEMES.get(base)
+    if scheme is None or (dot and suffix not in _ENCODINGS):
+        raise UnknownScheme(f"unknown password scheme {name}" if name else "no password scheme")
+    octets = value.encode("utf-8", "surrogateescape")
+    encoding = _ENCODINGS[suffix] if dot else scheme.encoding
+    if not dot and scheme.size and encoding is not Encoding.NONE:
+        # Dovecot takes either where the length tells them apart.
+        encoding = Encoding.HEX if len(octets) == 2 * scheme.size else Encoding.BASE64
+    try:
+        if encoding is Encoding.HEX:
+            octets = binascii.unhexlify(octets)
+        elif encoding is Encoding.BASE64:
+            octets = base64.b64decode(octets, validate=True)
+    except ValueError as error:
+        raise UnknownScheme(f"a value that is not {encoding.value}, as the scheme {name} is") from error
+    if scheme.size and len(octets) != scheme.size:
+        raise UnknownScheme(f"a value of the wrong length for the scheme {name}")
+    return scheme, octets
+
+
+def _plain(value: bytes, password: bytes, user: str) -> bool:  # noqa: ARG001 - a Check
     return hmac.compare_digest(value, password)
 
 
-def _verify_argon2(kind: Type) -> Callable[[bytes, bytes], bool]:
-    def check(value: bytes, password: bytes) -> bool:
-        if not value.startswith(b"$argon2"):
+def _make_plain(password: bytes, user: str, cost: Argon2Cost, rounds: int) -> bytes:  # noqa: ARG001 - a Make
+    return password
+
+
+def _argon2(kind: Type) -> Scheme:
+    prefix = b"$argon2id$" if kind is Type.ID else b"$argon2i$"
+
+    def check(value: bytes, password: bytes, user: str) -> bool:  # noqa: ARG001
+        if not value.startswith(prefix):
             raise UnknownScheme("a malformed Argon2 hash")
         try:
             return verify_secret(value, password, kind)
@@ -113,26 +206,138 @@ def _verify_argon2(kind: Type) -> Callable[[bytes, bytes], bool]:
                 return False
             raise UnknownScheme(f"an Argon2 hash that cannot be checked: {error}") from error
 
-    return check
+    def make_hash(password: bytes, user: str, cost: Argon2Cost, rounds: int) -> bytes:  # noqa: ARG001
+        passes = rounds or cost.passes
+        return hash_secret(password, secrets.token_bytes(16), passes, cost.memory_octets >> 10, cost.lanes, 32, kind)
+
+    return Scheme(check, make_hash, is_weak=False)
 
 
-def _verify_crypt(prefixes: tuple[bytes, ...]) -> Callable[[bytes, bytes], bool]:
-    def check(value: bytes, password: bytes) -> bool:
-        if not value.startswith(prefixes):
+def _crypt(prefixes: tuple[bytes, ...], setting: Callable[[int], bytes], *, is_weak: bool) -> Scheme:
+    """`prefixes` empty: any method of crypt(3)."""
+
+    def check(value: bytes, password: bytes, user: str) -> bool:  # noqa: ARG001
+        if prefixes and not value.startswith(prefixes):
             raise UnknownScheme("a hash that is not of the scheme it names")
         try:
             return crypt.verify(password, value)
         except crypt.CannotCrypt as error:
             raise UnknownScheme(str(error)) from error
 
-    return check
+    def make_hash(password: bytes, user: str, cost: Argon2Cost, rounds: int) -> bytes:  # noqa: ARG001
+        try:
+            return crypt.make(password, setting(rounds))
+        except crypt.CannotCrypt as error:
+            raise UnusablePassword(str(error)) from error
+
+    return Scheme(check, make_hash, is_weak=is_weak)
 
 
-SCHEMES: Final[Mapping[str, Callable[[bytes, bytes], bool]]] = {
-    "ARGON2ID": _verify_argon2(Type.ID),
-    "BLF-CRYPT": _verify_crypt((b"$2a$", b"$2b$", b"$2y$")),
-    "SHA512-CRYPT": _verify_crypt((b"$6$",)),
-    "SHA256-CRYPT": _verify_crypt((b"$5$",)),
-    "MD5-CRYPT": _verify_crypt((b"$1$",)),
-    "PLAIN": _verify_plain,
+def _digest(name: str, size: int, encoding: Encoding) -> Scheme:
+    return Scheme(
+        lambda value, password, _: digests.same(value, digests.digest(name, password)),
+        lambda password, *_: digests.digest(name, password),
+        encoding,
+        size,
+    )
+
+
+def _salted(name: str) -> Scheme:
+    return Scheme(
+        lambda value, password, _: digests.verify_salted(name, value, password),
+        lambda password, *_: digests.make_salted(name, password),
+        Encoding.BASE64,
+    )
+
+
+def _scram(name: str) -> Scheme:
+    return Scheme(
+        lambda value, password, _: digests.verify_scram(name, value, password),
+        lambda password, _user, _cost, rounds: digests.make_scram(name, password, rounds or digests.SCRAM_ROUNDS),
+    )
+
+
+def _md5(value: bytes, password: bytes, user: str) -> bool:
+    """MD5: crypt's, or a plain digest in hexadecimal (what a database's own md5() gives)."""
+    if value.startswith(b"$1$"):
+        return _MD5_CRYPT.check(value, password, user)
+    try:
+        octets = binascii.unhexlify(value)
+    except ValueError as error:
+        raise NotAHash("neither MD5-CRYPT nor PLAIN-MD5") from error
+    if len(octets) != 16:
+        raise NotAHash("neither MD5-CRYPT nor PLAIN-MD5")
+    return digests.same(octets, digests.digest("md5", password))
+
+
+def _salt(length: int) -> bytes:
+    return "".join(secrets.choice(_SALT_CHARACTERS) for _ in range(length)).encode()
+
+
+def _sha_crypt(letter: bytes) -> Callable[[int], bytes]:
+    return lambda rounds: b"$" + letter + b"$" + (b"rounds=%d$" % rounds if rounds else b"") + _salt(16)
+
+
+def _blowfish(rounds: int) -> bytes:
+    return b"$2y$%02d$%s" % (min(max(rounds or 10, 4), 20), _salt(21) + b".")
+
+
+_STRONG_CRYPT: Final = ("$2", "$5$", "$6$", "$7$", "$y$", "$gy$")
+_SALT_CHARACTERS: Final = "./0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+_MD5_CRYPT: Final = _crypt((b"$1$",), lambda _: b"$1$" + _salt(8), is_weak=True)
+_PLAIN: Final = Scheme(_plain, _make_plain)
+_HMAC_MD5: Final = Scheme(
+    lambda value, password, _: digests.same(value, digests.hmac_md5_context(password)),
+    lambda password, *_: digests.hmac_md5_context(password),
+    Encoding.HEX,
+    32,
+)
+
+SCHEMES: Final[Mapping[str, Scheme]] = {
+    "ARGON2ID": _argon2(Type.ID),
+    "ARGON2I": _argon2(Type.I),
+    "BLF-CRYPT": _crypt((b"$2a$", b"$2b$", b"$2x$", b"$2y$"), _blowfish, is_weak=False),
+    "SHA512-CRYPT": _crypt((b"$6$",), _sha_crypt(b"6"), is_weak=False),
+    "SHA256-CRYPT": _crypt((b"$5$",), _sha_crypt(b"5"), is_weak=False),
+    "MD5-CRYPT": _MD5_CRYPT,
+    "DES-CRYPT": _crypt((), lambda _: _salt(2), is_weak=True),
+    # Whatever the C library knows: yescrypt ($y$), gost-yescrypt, scrypt, SunMD5, bigcrypt …
+    "CRYPT": _crypt((), _blowfish, is_weak=False),
+    "MD5": Scheme(_md5, _MD5_CRYPT.make),
+    "PLAIN": _PLAIN,
+    "CLEAR": _PLAIN,
+    "CLEARTEXT": _PLAIN,
+    "PLAIN-TRUNC": Scheme(
+        lambda value, password, _: digests.verify_truncated(value, password),
+        lambda password, *_: b"%d-%s" % (len(password), password),
+    ),
+    "PLAIN-MD4": _digest("md4", 16, Encoding.HEX),
+    "PLAIN-MD5": _digest("md5", 16, Encoding.HEX),
+    "LDAP-MD5": _digest("md5", 16, Encoding.BASE64),
+    "SHA": _digest("sha1", 20, Encoding.BASE64),
+    "SHA1": _digest("sha1", 20, Encoding.BASE64),
+    "SHA256": _digest("sha256", 32, Encoding.BASE64),
+    "SHA512": _digest("sha512", 64, Encoding.BASE64),
+    "SMD5": _salted("md5"),
+    "SSHA": _salted("sha1"),
+    "SSHA256": _salted("sha256"),
+    "SSHA512": _salted("sha512"),
+    "CRAM-MD5": _HMAC_MD5,
+    "HMAC-MD5": _HMAC_MD5,
+    "DIGEST-MD5": Scheme(
+        lambda value, password, user: digests.same(value, digests.digest_md5(user, password)),
+        lambda password, user, *_: digests.digest_md5(user, password),
+        Encoding.HEX,
+        16,
+    ),
+    "SCRAM-SHA-1": _scram("sha1"),
+    "SCRAM-SHA-256": _scram("sha256"),
+    "PBKDF2": Scheme(
+        lambda value, password, _: digests.verify_pbkdf2(value, password),
+        lambda password, _user, _cost, rounds: digests.make_pbkdf2(password, rounds or digests.PBKDF2_ROUNDS),
+    ),
+    "OTP": Scheme(
+        lambda value, password, _: digests.verify_otp(value, password), lambda password, *_: digests.make_otp(password)
+    ),
 }
+"""What `doveadm pw -l` lists on Debian."""
