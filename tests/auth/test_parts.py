@@ -151,7 +151,14 @@ def test_every_wrong_login_costs_exactly_one_hash(tmp_path: Path) -> None:
         """In place of the threads: notes what would be hashed."""
 
         def verify(
-            self, client: str, stored: str, password: bytes, default: str, answer: Callable[[bool | Exception], None]
+            self,
+            client: str,
+            stored: str,
+            password: bytes,
+            default: str,
+            answer: Callable[[bool | Exception], None],
+            *,
+            user: str,
         ) -> None:
             hashed.append(stored)
             answer(passdb_module.Busy() if client == "flood" else stored == directory_hash and password == b"secret")

@@ -208,7 +208,7 @@ def test_hmac_md5_from_its_state_is_hmac_md5(password: bytes, message: bytes) ->
 @pytest.mark.parametrize(
     ("name", "expected"),
     # RFC 2289 appendix C: "This is a test." with the seed TeSt, after 99 steps.
-    [("md4", "D1854218EBBB0B51"), ("md5", "50FE1962C4965880"), ("sha1", "87FEC7768B73CCF9")],
+    [("md4", "C5E612776E6C237A"), ("md5", "50FE1962C4965880"), ("sha1", "87FEC7768B73CCF9")],
 )
 def test_one_time_passwords_of_the_rfc(name: str, expected: str) -> None:
     assert digests.otp(name, 99, b"TeSt", b"This is a test.").hex().upper() == expected
