@@ -70,6 +70,9 @@ def test_a_full_spool_refuses_new_mail_for_now_and_delivers_what_it_has(world: W
         assert (code, text[:5]) == (452, "4.3.1"), text
         world.queued()  # a flush
         assert world.wait(lambda: is_there(world, "waits"), 20)
+        # Results are recorded in the reserve: everything that was accepted leaves the queue, with the disk full.
+        assert world.wait(lambda: world.queued() == 0, 30)
+        assert send(world, "smtp", "refused")[0] == 452
     finally:
         world.spool_disk.relieve()
     assert world.wait(lambda: send(world, "smtp", "after")[0] == 250, 20)

@@ -10,6 +10,7 @@ from posthouse.core.identifiers import QueueId
 from posthouse.core.logline import Level
 from posthouse.queue.fileops import FileOps
 from posthouse.queue.fold import QueueState
+from posthouse.queue.housekeeping import Spares
 from posthouse.queue.journal import Failure, Journal, Written
 from posthouse.queue.message import Message, QueuedRecipient
 from posthouse.queue.record import AnyRecord, Enter
@@ -58,6 +59,7 @@ class Book:
         self.state: QueueState = self.recovered.state
         self.failures: list[Failure] = []
         self.batches = 0
+        self.spares = Spares(self.spool.journal, 0)
         self.journal = Journal(
             self.spool.journal,
             ops or FileOps(),
@@ -67,6 +69,7 @@ class Book:
             apply=self._apply,
             batch_done=self._count,
             failed=self.failures.append,
+            take_reserve=self.spares.take_reserve,
             kernel_flush=KernelFlush.open(asyncio.get_running_loop()) if ops is None else None,
         )
 
@@ -76,7 +79,7 @@ class Book:
     def _count(self) -> None:
         self.batches += 1
 
-    async def write(self, *records: AnyRecord, content: bytes = b"") -> None:
+    async def write(self, *records: AnyRecord, content: bytes = b"", is_fact: bool = False) -> None:
         """Raises OSError."""
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -86,7 +89,7 @@ class Book:
             else:
                 done.set_exception(error)
 
-        self.journal.append(tuple(records), content, written)
+        self.journal.append(tuple(records), content, written, is_fact=is_fact)
         await done
 
     async def close(self) -> None:

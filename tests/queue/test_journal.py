@@ -8,7 +8,7 @@ import pytest
 
 from posthouse.core.reply import LOCAL_ERROR, NO_SPACE
 from posthouse.queue.fileops import FileOps
-from posthouse.queue.journal import storage_reply
+from posthouse.queue.journal import RESERVE_OCTETS, storage_reply
 from posthouse.queue.record import Done
 from posthouse.queue.segment import segment_numbers
 from tests.queue.asynchronous import asynchronous
@@ -187,4 +187,67 @@ async def test_segments_rotate_and_all_of_them_are_read(tmp_path: Path) -> None:
         with open(again.spool.segment_path(message.place), "rb") as file:
             file.seek(message.place.offset)
             assert file.read(message.size) == bytes([int(queue_id[1:])]) * 20_000
+    await again.close()
+
+
+class Full(FileOps):
+    """A file system without a free block: what has its blocks can be written over, nothing grows or is made."""
+
+    def __init__(self) -> None:
+        self.is_full = False
+
+    def pwritev(self, descriptor: int, buffers: Sequence[bytes], offset: int) -> int:
+        if self.is_full and offset + sum(map(len, buffers)) > os.fstat(descriptor).st_size:
+            raise OSError(errno.ENOSPC, "no room")
+        return super().pwritev(descriptor, buffers, offset)
+
+
+@asynchronous
+async def test_on_a_full_file_system_the_reserve_takes_facts_and_nothing_else(tmp_path: Path) -> None:
+    ops = Full()
+    book = Book(tmp_path, ops=ops)
+    await book.write(enter("Q1", b"one"), content=b"one")
+    await book.write(enter("Q2", b"two"), content=b"two")
+    book.spares.make_reserve(ops)
+    ops.is_full = True
+    with pytest.raises(OSError, match="no room") as caught:
+        await book.write(enter("Q3", b"three"), content=b"three")
+    assert storage_reply(caught.value) == NO_SPACE
+    # A fact is offered again until it is there; mail that comes with it is not taken.
+    refused: list[OSError | None] = []
+    book.journal.append((enter("Q4", b"four"),), b"four", refused.append)
+    await book.write(Done(book.state.messages["Q1"].queue_id, (0,)), is_fact=True)  # type: ignore[index]
+    assert [storage_reply(error) for error in refused if error] == [NO_SPACE]
+    assert book.journal.is_on_reserve
+    assert list(book.state.messages) == ["Q2"]
+    with pytest.raises(OSError, match="no room"):
+        await book.write(enter("Q5", b"five"), content=b"five")
+    ops.is_full = False
+    book.journal.leave_reserve()
+    assert not book.journal.is_on_reserve
+    await book.write(enter("Q6", b"six"), content=b"six")
+    assert len(segment_numbers(book.spool.journal)) == 3
+    await book.close()
+    again = Book(tmp_path)
+    assert list(again.state.messages) == ["Q2", "Q6"]
+    await again.close()
+
+
+@asynchronous
+async def test_a_reserve_that_is_used_up_too_fails_as_before(tmp_path: Path) -> None:
+    ops = Full()
+    book = Book(tmp_path, ops=ops)
+    await book.write(enter("Q1", b"one"), content=b"one")
+    book.spares.make_reserve(ops)
+    ops.is_full = True
+    with pytest.raises(OSError, match="no room"):
+        await book.write(enter("Q2", b"x"))
+    filling = b"x" * (RESERVE_OCTETS - 100_000)
+    await book.write(enter("Q3", filling), content=filling, is_fact=True)
+    for _ in range(2):
+        with pytest.raises(OSError, match="no room"):
+            await book.write(enter("Q4", filling), content=filling, is_fact=True)
+    await book.close()
+    again = Book(tmp_path)
+    assert list(again.state.messages) == ["Q1", "Q3"]
     await again.close()

@@ -9,8 +9,6 @@ import hmac
 from collections.abc import Callable
 from typing import Any, Final
 
-from passlib.hash import md5_crypt, sha256_crypt, sha512_crypt
-
 _DATA_OCTETS: Final = 32768
 """sizeof(struct crypt_data) in libxcrypt, which crypt_rn demands."""
 
@@ -28,7 +26,17 @@ def _load() -> Callable[[bytes, bytes, Any, int], bytes | None] | None:
 
 
 _crypt_rn: Final = _load()
-PYTHON_METHODS: Final = {b"$1$": md5_crypt, b"$5$": sha256_crypt, b"$6$": sha512_crypt}
+_PYTHON_METHODS: Final = {b"$1$": "md5_crypt", b"$5$": "sha256_crypt", b"$6$": "sha512_crypt"}
+
+
+def _python_method(setting: bytes) -> Any:  # libpass has no types
+    """None if there is none. Loaded when it is needed, which on a Linux with libcrypt is never: two megabytes."""
+    name = _PYTHON_METHODS.get(setting[:3])
+    if name is None:
+        return None
+    from passlib import hash as methods
+
+    return getattr(methods, name)
 
 
 class CannotCrypt(ValueError):
@@ -45,12 +53,11 @@ def verify(password: bytes, stored: bytes) -> bool:
         if result is None or result.startswith(b"*"):
             raise CannotCrypt(f"crypt does not know the method {_method(stored)} or the hash is malformed")
         return hmac.compare_digest(result, stored)
-    for prefix, method in PYTHON_METHODS.items():
-        if stored.startswith(prefix):
-            try:
-                return bool(method.verify(password, stored))
-            except (ValueError, TypeError) as error:
-                raise CannotCrypt(f"a malformed {_method(stored)} hash") from error
+    if (method := _python_method(stored)) is not None:
+        try:
+            return bool(method.verify(password, stored))
+        except (ValueError, TypeError) as error:
+            raise CannotCrypt(f"a malformed {_method(stored)} hash") from error
     raise CannotCrypt(f"crypt does not know the method {_method(stored)}")
 
 
@@ -64,9 +71,8 @@ def make(password: bytes, setting: bytes) -> bytes:
         if result is None or result.startswith(b"*"):
             raise CannotCrypt(f"crypt does not know the method {_method(setting)}")
         return result
-    for prefix, method in PYTHON_METHODS.items():
-        if setting.startswith(prefix):
-            return str(method.hash(password)).encode()
+    if (method := _python_method(setting)) is not None:
+        return str(method.hash(password)).encode()
     raise CannotCrypt(f"crypt does not know the method {_method(setting)}")
 
 

@@ -16,7 +16,6 @@ import struct
 from typing import Final
 
 import msgspec
-from passlib.crypto.digest import lookup_hash
 
 SCRAM_ROUNDS: Final = 4096
 """RFC 7677 s4: the least; a client computes them too."""
@@ -40,6 +39,9 @@ def same(left: bytes, right: bytes) -> bool:
 
 def digest(name: str, octets: bytes) -> bytes:
     if name == "md4":  # OpenSSL has it only in a provider that nobody loads
+        # A megabyte of modules for one scheme that hardly anybody has.
+        from passlib.crypto.digest import lookup_hash
+
         return bytes(lookup_hash("md4").const(octets).digest())
     return hashlib.new(name, octets, usedforsecurity=False).digest()
 

@@ -240,7 +240,7 @@ class Administration:
         else:
             records = (Release(ids, self._ledger.clock.now()),)
         try:
-            await self._ledger.write(records)
+            await self._ledger.write(records, is_fact=True)  # deleting is what helps a full file system
         except OSError:
             self._manager.silent_removals.difference_update(ids)
             raise
@@ -270,7 +270,7 @@ class Administration:
                 new.action = one.action + 1
                 new.mailbox, new.owner, new.alias, new.level = one.mailbox, one.owner, one.alias, one.level
                 recipients.append(new)
-        await self._ledger.write((Requeue(queue_id, tuple(recipients), self._ledger.clock.now()),))
+        await self._ledger.write((Requeue(queue_id, tuple(recipients), self._ledger.clock.now()),), is_fact=True)
         self._emit(SuperAction(queue_id, "requeued"))
         if (message := self._ledger.state.messages.get(queue_id)) is not None:
             self._manager.activate(message)

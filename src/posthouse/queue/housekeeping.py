@@ -23,6 +23,7 @@ from posthouse.queue.crashpoints import QueueStep
 from posthouse.queue.fileops import FileOps
 from posthouse.queue.fold import Checkpoint, SegmentKey
 from posthouse.queue.index import Index, encode_row
+from posthouse.queue.journal import RESERVE_OCTETS
 from posthouse.queue.ledger import Ledger
 from posthouse.queue.message import Area, Message, Place
 from posthouse.queue.record import AnyRecord, Enter
@@ -41,6 +42,10 @@ COMPACT_BELOW: Final = 0.25
 Move = tuple[QueueId, int, Place, Place]
 
 
+ROOM_FOR_MAIL: Final = 4 * RESERVE_OCTETS
+"""Free octets from which a file system that was full takes mail again, and the reserve is made anew."""
+
+
 class Spares:
     """Retired segments kept for reuse. Taken by the journal's thread, filled by the pool's."""
 
@@ -50,12 +55,30 @@ class Spares:
         self._paths: deque[str] = deque()
         self._number = 0
         self.wanted = wanted
-        for entry in Path(directory).glob("spare-*"):
+        for entry in (*Path(directory).glob("spare-*"), *Path(directory).glob("reserve*")):
             entry.unlink()  # its octets are of no use after a restart that may have cut it anywhere
+        self._reserve = ""
 
     def take(self) -> str:
         with self._lock:
             return self._paths.popleft() if self._paths else ""
+
+    def take_reserve(self) -> str:
+        """Once; then there is none until `make_reserve`."""
+        with self._lock:
+            path, self._reserve = self._reserve, ""
+            return path
+
+    @property
+    def has_reserve(self) -> bool:
+        return bool(self._reserve)
+
+    def make_reserve(self, ops: FileOps) -> None:
+        """The segment for a full file system: its blocks are there before they are needed."""
+        path = f"{self._directory}/reserve"
+        _fill(ops, path, RESERVE_OCTETS)
+        with self._lock:
+            self._reserve = path
 
     def missing(self) -> int:
         with self._lock:
@@ -79,20 +102,24 @@ class Spares:
         """Write a new one: blocks that exist make later flushes cheap."""
         with self._lock:
             target = self._name()
-        descriptor = ops.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
-        try:
-            chunk = bytes(1024 * 1024)
-            offset = 0
-            while offset < octets:
-                offset = ops.write_all(descriptor, (chunk[: octets - offset],), offset)
-            ops.fsync(descriptor)
-        except OSError:
-            Path(target).unlink(missing_ok=True)
-            raise
-        finally:
-            ops.close(descriptor)
+        _fill(ops, target, octets)
         with self._lock:
             self._paths.append(target)
+
+
+def _fill(ops: FileOps, path: str, octets: int) -> None:
+    descriptor = ops.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    try:
+        chunk = bytes(1024 * 1024)
+        offset = 0
+        while offset < octets:
+            offset = ops.write_all(descriptor, (chunk[: octets - offset],), offset)
+        ops.fsync(descriptor)
+    except OSError:
+        Path(path).unlink(missing_ok=True)
+        raise
+    finally:
+        ops.close(descriptor)
 
 
 class DeferredSegments:
@@ -197,7 +224,7 @@ class Housekeeping:
     async def step(self) -> None:
         """One round. Trouble with the disk or the database is logged once and tried again in the next."""
         try:
-            await self._check_space()
+            await self.check_space()
             await self.checkpoint()
             await self._retire_journal()
             await self._compact_deferred()
@@ -209,13 +236,21 @@ class Housekeeping:
         else:
             self._trouble = ""
 
-    async def _check_space(self) -> None:
+    async def check_space(self) -> None:
+        """Raises OSError."""
         wanted = self.settings.minfree
-        if wanted:
-            free = await self._files.run(lambda: self._ledger.ops.free_octets(self._ledger.spool.root))
-            self.has_space = free >= wanted
-        else:
+        journal = self._ledger.journal
+        if journal.is_on_reserve or not self._spares.has_reserve:
+            wanted = max(wanted, ROOM_FOR_MAIL)
+        if not wanted:
             self.has_space = True
+            return
+        free = await self._files.run(lambda: self._ledger.ops.free_octets(self._ledger.spool.root))
+        if free >= wanted:
+            journal.leave_reserve()
+            if not self._spares.has_reserve:
+                await self._files.run(lambda: self._spares.make_reserve(self._ledger.ops))
+        self.has_space = free >= wanted
 
     # ── the index ──
 

@@ -5,6 +5,9 @@ timer: the next batch is what piled up during the last flush. A batch of ordinar
 kernel's memory) and flushed by the kernel (runtime.kernel_flush); large ones, new segments, and everything where the
 kernel cannot do that, are the work of a thread.
 
+When the file system is full, a reserve that was written beforehand becomes the newest segment, for facts only (results
+of deliveries): so what is queued can be delivered and leave. New mail is refused meanwhile.
+
 A failed write or flush is never tried again on the same file (after a failed fsync the kernel may have thrown the pages
 away and report success the next time). The segment is sealed where the last good flush ended, everything behind
 that is void, nobody of the batch is told yes, and the next batch begins a new segment whose header records the seal.
@@ -33,6 +36,9 @@ from posthouse.runtime.kernel_flush import KernelFlush
 MAX_BATCH_OCTETS: Final = 8 * 1024 * 1024
 """A batch beyond this waits for the next flush: no answer is held up by more than a few megabytes of others."""
 MAX_BATCH_ENTRIES: Final = 5000
+RESERVE_OCTETS: Final = 1024 * 1024
+"""Of the reserve: results of some ten thousand deliveries."""
+_NO_ROOM: Final = "no room but for what is queued already"
 MAX_OCTETS_IN_LOOP: Final = 256 * 1024
 """A batch beyond this is written by the thread: copying it would hold up the loop for a tenth of a millisecond."""
 
@@ -40,11 +46,13 @@ Callback = Callable[[OSError | None], None]
 
 
 class Entry(NamedTuple):
-    """One frame to be written. `callback(None)` comes after its flush and after it was applied."""
+    """One frame to be written. `callback(None)` comes after its flush and after it was applied. `is_fact`: it has
+    happened, so the reserve is for it."""
 
     records: tuple[AnyRecord, ...]
     content: bytes
     callback: Callback | None
+    is_fact: bool
 
 
 class Written(NamedTuple):
@@ -80,6 +88,7 @@ class Journal:
         batch_done: Callable[[], None] = lambda: None,
         failed: Callable[[Failure], None] = lambda _: None,
         take_spare: Callable[[], str] = lambda: "",
+        take_reserve: Callable[[], str] = lambda: "",
         kernel_flush: KernelFlush | None = None,
     ) -> None:
         """`kernel_flush` is the journal's from here on."""
@@ -90,6 +99,7 @@ class Journal:
         self._batch_done = batch_done
         self._failed = failed
         self._take_spare = take_spare
+        self._take_reserve = take_reserve
         self._kernel_flush = kernel_flush
         self._loop = asyncio.get_running_loop()
         self._pending: list[Entry] = []
@@ -104,7 +114,9 @@ class Journal:
         self._segment: SegmentWriter | None = None
         self._next_number = next_number
         self._previous_end = previous_end
-        self._unflushed: list[Written] = []
+        self._is_reserve = False
+        self._leaves_reserve = False
+        self._unflushed: list[Written | None] = []
         """A batch that the loop has written, and that the kernel would not flush for it."""
         self.current_number = next_number
         """The segment that grows (or will be made next): newer than every retired one."""
@@ -114,8 +126,24 @@ class Journal:
 
     # ── the loop's side ──
 
-    def append(self, records: tuple[AnyRecord, ...], content: bytes = b"", callback: Callback | None = None) -> None:
-        self._pending.append(Entry(records, content, callback))
+    @property
+    def is_on_reserve(self) -> bool:
+        """Is there no room for anything but facts?"""
+        return self._is_reserve and not self._leaves_reserve
+
+    def leave_reserve(self) -> None:
+        """There is room again: the next batch begins an ordinary segment."""
+        self._leaves_reserve = self._is_reserve
+
+    def append(
+        self,
+        records: tuple[AnyRecord, ...],
+        content: bytes = b"",
+        callback: Callback | None = None,
+        *,
+        is_fact: bool = False,
+    ) -> None:
+        self._pending.append(Entry(records, content, callback, is_fact))
         self._pending_octets += len(content)
         self.waiting_octets += len(content)
         if not self._busy and not self._scheduled:
@@ -125,7 +153,7 @@ class Journal:
             self._loop.call_soon(self._hand_over)
 
     def append_lease(self, number: int, callback: Callback) -> None:
-        self.append((LeaseGiven(number),), callback=callback)
+        self.append((LeaseGiven(number),), callback=callback, is_fact=True)
 
     def _hand_over(self) -> None:
         self._scheduled = False
@@ -144,12 +172,7 @@ class Journal:
             self._pending_octets -= octets
         self._busy = True
         segment = self._segment
-        if (
-            self._kernel_flush is None
-            or octets > MAX_OCTETS_IN_LOOP
-            or segment is None
-            or segment.end >= self._segment_octets
-        ):
+        if self._kernel_flush is None or octets > MAX_OCTETS_IN_LOOP or segment is None or self._is_full(segment):
             self._work.put(batch)
         else:
             self._store_in_loop(batch, segment, self._kernel_flush)
@@ -165,14 +188,15 @@ class Journal:
             self._unflushed = written
             self._work.put(batch)
 
-    def _flushed_by_kernel(self, batch: list[Entry], written: list[Written], error: OSError | None) -> None:
+    def _flushed_by_kernel(self, batch: list[Entry], written: list[Written | None], error: OSError | None) -> None:
         if error is None:
             reach(QueueStep.RECORD_FLUSHED)
             self._flushed(batch, written, None, self.current_number)
         else:
             self._flushed(batch, [], self._seal(error), self._next_number)
 
-    def _flushed(self, batch: list[Entry], written: list[Written], failure: Failure | None, number: int) -> None:
+    def _flushed(self, batch: list[Entry], written: list[Written | None], failure: Failure | None, number: int) -> None:
+        """`written` has None for what the reserve is not for."""
         self._busy = False
         self.current_number = number
         # The disk works on the next batch while we answer this one.
@@ -183,10 +207,11 @@ class Journal:
         for number_in_batch, entry in enumerate(batch):
             self.waiting_octets -= len(entry.content)
             try:
-                if error is None:
-                    self._apply(entry.records, written[number_in_batch])
+                place = written[number_in_batch] if error is None else None
+                if place is not None:
+                    self._apply(entry.records, place)
                 if entry.callback is not None:
-                    entry.callback(error)
+                    entry.callback(None if place is not None else error or OSError(errno.ENOSPC, _NO_ROOM))
             except Exception as bug:  # one message's bug must not cost the others of the batch their answer
                 self._loop.call_exception_handler({"message": "after a journal flush", "exception": bug})
         self._batch_done()
@@ -209,7 +234,7 @@ class Journal:
     def _run(self) -> None:
         while (batch := self._work.get()) is not None:
             failure: Failure | None = None
-            written: list[Written] = []
+            written: list[Written | None] = []
             try:
                 if self._unflushed:
                     written, self._unflushed = self._unflushed, []
@@ -224,17 +249,25 @@ class Journal:
         if self._segment is not None:
             self._segment.close()
 
-    def _write(self, batch: list[Entry]) -> list[Written]:
+    def _is_full(self, segment: SegmentWriter) -> bool:
+        if self._is_reserve:
+            return self._leaves_reserve or segment.end >= RESERVE_OCTETS
+        return segment.end >= self._segment_octets
+
+    def _write(self, batch: list[Entry]) -> list[Written | None]:
         segment = self._segment
-        if segment is None or segment.end >= self._segment_octets:
+        if segment is None or self._is_full(segment):
             segment = self._new_segment()
         number = segment.number
         start = segment.end
         self._good_end = start
         buffers: list[bytes] = []
-        written: list[Written] = []
+        written: list[Written | None] = []
         base = position(number, 0)
-        for records, content, _ in batch:
+        for records, content, _, is_fact in batch:
+            if self._is_reserve and not is_fact:
+                written.append(None)
+                continue
             offset, content_offset = segment.frame(records, content, buffers)
             written.append(Written(base + offset, base + segment.end, Place(Area.JOURNAL, number, content_offset)))
         segment.write(buffers, start)
@@ -251,13 +284,25 @@ class Journal:
             self._previous_end = self._segment.end
             self._segment.close()
             self._segment = None
-        number = self._next_number
-        # A number is used once even if making the segment fails half way.
-        self._next_number += 1
+        self._is_reserve = self._leaves_reserve = False
         self._good_end = 0
-        self._segment = SegmentWriter(self._ops, self._directory, number, self._previous_end, self._take_spare())
+        try:
+            segment = self._made_of(self._take_spare())
+        except OSError as error:
+            reserve = self._take_reserve() if is_out_of_space(error) else ""
+            if not reserve:
+                raise
+            segment = self._made_of(reserve)
+            self._is_reserve = True
+        self._segment = segment
         reach(QueueStep.SEGMENT_CREATED)
-        return self._segment
+        return segment
+
+    def _made_of(self, spare: str) -> SegmentWriter:
+        # A number is used once even if making the segment fails half way.
+        number = self._next_number
+        self._next_number += 1
+        return SegmentWriter(self._ops, self._directory, number, self._previous_end, spare)
 
     def _seal(self, error: OSError) -> Failure:
         segment = self._segment
@@ -273,11 +318,13 @@ class Journal:
         return Failure(error, segment.number, end)
 
 
+def is_out_of_space(error: OSError) -> bool:
+    return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
 def storage_reply(error: BaseException) -> Reply:
     """What a client is told: the file system is out of room (452 4.3.1), or it fails (451 4.3.0)."""
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return NO_SPACE
-    return LOCAL_ERROR
+    return NO_SPACE if isinstance(error, OSError) and is_out_of_space(error) else LOCAL_ERROR
 
 
 def describe(error: OSError) -> str:

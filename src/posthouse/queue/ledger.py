@@ -35,6 +35,7 @@ class Ledger:
         report: Report,
         segment_octets: int,
         take_spare: Callable[[], str],
+        take_reserve: Callable[[], str],
     ) -> None:
         self.spool = spool
         self.state = recovered.state
@@ -55,6 +56,7 @@ class Ledger:
             batch_done=self._batch_done,
             failed=self._failed,
             take_spare=take_spare,
+            take_reserve=take_reserve,
             kernel_flush=KernelFlush.open(self._loop) if type(ops) is FileOps else None,
         )
         self._ids: QueueIdSource | None = None
@@ -94,12 +96,15 @@ class Ledger:
             if error is None:
                 callback()
             elif not self._closing:
-                self._loop.call_later(RECORD_AGAIN_S, self.journal.append, records, content, written)
+                self._loop.call_later(RECORD_AGAIN_S, append)
 
-        self.journal.append(records, content, written)
+        def append() -> None:
+            self.journal.append(records, content, written, is_fact=True)
 
-    async def write(self, records: tuple[AnyRecord, ...], content: bytes = b"") -> None:
-        """As `append`, to be awaited; raises OSError."""
+        append()
+
+    async def write(self, records: tuple[AnyRecord, ...], content: bytes = b"", *, is_fact: bool = False) -> None:
+        """As `append`, to be awaited; raises OSError. A fact may use the reserve of a full file system."""
         done: asyncio.Future[None] = self._loop.create_future()
 
         def written(error: OSError | None) -> None:
@@ -109,7 +114,7 @@ class Ledger:
                 else:
                     done.set_exception(error)
 
-        self.journal.append(records, content, written)
+        self.journal.append(records, content, written, is_fact=is_fact)
         await done
 
     def _apply(self, records: tuple[AnyRecord, ...], written: Written) -> None:
@@ -131,7 +136,7 @@ class Ledger:
         self._closing = True
         if clean:
             try:
-                await self.write((Clean(),))
+                await self.write((Clean(),), is_fact=True)
             except OSError:
                 pass  # then the next start is careful
         await self.journal.close()

@@ -185,7 +185,8 @@ class Reception:
     def _check_room(self) -> None:
         if self.stopping:
             raise TempFail(STOPPING)
-        if self._ledger.journal.waiting_octets > self.settings.memory_limit or not self._has_space():
+        journal = self._ledger.journal
+        if journal.is_on_reserve or journal.waiting_octets > self.settings.memory_limit or not self._has_space():
             raise TempFail(NO_SPACE)
 
     def _check(self, session: Session, queue_id: QueueId, size: int) -> None:

@@ -133,6 +133,7 @@ class QueueProcess(ProcessMain):
             report=self._report,
             segment_octets=settings[parameters.QUEUE_SEGMENT_SIZE],
             take_spare=spares.take,
+            take_reserve=spares.take_reserve,
         )
         careful_until = -1 if recovered.clean else ledger.state.end
         await ledger.begin()
@@ -231,6 +232,10 @@ class QueueProcess(ProcessMain):
         messages = list(ledger.state.messages.values())
         for message in messages:
             ledger.state.touch(message.queue_id)
+        try:
+            await self.housekeeping.check_space()
+        except OSError as error:
+            self._report(Level.WARNING, f"warning: no reserve for a full file system could be made: {error}")
         await self.housekeeping.checkpoint(everything=True)
         garbage = recovered.garbage
         await self.files.run(lambda: remove_garbage(garbage))
