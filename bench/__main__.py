@@ -1,6 +1,6 @@
 """Peer and product in turn, median ratio of pairs.
 
-usage: python -m bench [--list] [--lines NAME,NAME...] [--pairs N] [--quick] [--no-write]
+usage: python -m bench [--list] [--lines NAME,NAME...] [--pairs N] [--quick] [--no-write] [--page]
 NAME is a line, or the beginning of lines' names. Without --lines, everything: about 25 minutes with two pairs.
 """
 
@@ -47,11 +47,15 @@ def main() -> int:
     parser.add_argument("--pairs", type=int, default=3)
     parser.add_argument("--quick", action="store_true", help=f"loads {QUICK_DIVISOR} times smaller; nothing is written")
     parser.add_argument("--no-write", action="store_true", help="results and page stay as they are")
+    parser.add_argument("--page", action="store_true", help="only write the page again from what was measured before")
     options = parser.parse_args()
     lines = selected(options.lines)
     if options.list:
         for line in lines:
             print(f"{line.name:22s} {line.title}")
+        return 0
+    if options.page:
+        report.write(report.page(SECTIONS, results.load()), ROOT / "docs/performance.md")
         return 0
     if os.getuid() != 0:
         raise SystemExit("bench: Postfix and Dovecot start as root only")
