@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+import apsw
 import pytest
 
 from posthouse.core.identifiers import DeliveryId
@@ -338,3 +339,37 @@ def test_a_store_closed_before_the_queue_retired_its_deliveries_still_leaves_tom
     inbox = store.open("INBOX")
     inbox.expunge([row.uid for row in inbox.rows()], None)
     assert not store.deliver(WIRE, FIRST, "INBOX", True)
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+@pytest.mark.parametrize("fails", ["rename", "index"])
+def test_a_move_that_failed_does_not_make_a_taken_back_delivery_done(
+    make_store: MakeStore, root: Path, monkeypatch: pytest.MonkeyPatch, fails: str, restarts: bool
+) -> None:
+    """Found by the torture (seed 9001): the tombstone of a MOVE that did not happen, then a failed flush."""
+    store = make_store()
+    store.create("Other")
+    inbox = store.open("INBOX")
+    list(inbox.rows())
+    store.deliver(WIRE, FIRST, "INBOX", False)
+    [row] = inbox.rows()
+    with monkeypatch.context() as broken:
+        if fails == "rename":
+            broken.setattr(os, "rename", _refuse)
+        else:
+            broken.setattr(MaildirMailbox, "_transfer", _break_index)
+        with pytest.raises(StorageFailed):
+            inbox.move([row.uid], "Other", None)
+    if restarts:
+        store = make_store()
+        store.deliver(WIRE, FIRST, "INBOX", True)  # it is found
+    store.withdraw([FIRST])
+    store = make_store()
+    store.deliver(WIRE, FIRST, "INBOX", True)  # the next attempt: there, or written anew
+    assert len(store.open("INBOX").rows()) == 1
+    files = [*(root / "new").iterdir(), *(root / "cur").iterdir()]
+    assert [file.read_bytes() for file in files] == [TEXT]
+
+
+def _break_index(*_: object, **__: object) -> None:
+    raise apsw.IOError("disk I/O error")

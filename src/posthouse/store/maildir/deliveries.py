@@ -194,9 +194,20 @@ class Deliveries:
                 self._views.pop(name, None)
                 file = self._view(name, directory).get(delivery)
                 if file is not None and base_of(file[4:]) == base:
+                    self._exhume(delivery)
                     self._remove(name, directory, file)
             self.unretired.pop(delivery, None)
         self._views.clear()
+
+    def _exhume(self, delivery: DeliveryId) -> None:
+        """A MOVE that failed behind its tombstone leaves a file with one. It goes, on disk, before the file does: else
+        the next attempt would be told that everything is done, and nothing would be left."""
+        index = self._store.need_index()
+        if delivery in self._buried or index.is_buried(delivery):
+            with index.grouped():
+                index.unbury([delivery])
+            index.commit_durably()
+            self._buried.discard(delivery)
 
     def retired(self, deliveries: Sequence[DeliveryId]) -> None:
         known_since_s = self._store.environment.known_since_s
