@@ -275,3 +275,50 @@ def test_any_template_is_parsed_or_refused(text: str) -> None:
         Template.parse(text).fill(user_values("bob@example.org"))
     except BadTemplate:
         return
+
+
+@pytest.mark.parametrize(
+    ("template", "expected"),
+    # What Dovecot 2.3.19.1 makes of them (a static userdb, doveadm user).
+    [
+        ("%Lu", "some.body@mail.example.org"),
+        ("%Un", "SOME.BODY"),
+        ("%2n", "So"),
+        ("%1.3n", "ome"),
+        ("%-2.2n", "dy"),
+        ("%-3n", "Som"),
+        ("%Hu", "3e7eb27"),
+        ("%2.256Hu", "27"),
+        ("%2.8Nu", "03"),
+        ("%Nu", "18c17b9b"),
+        ("%Mu", "d1f2eae018c17b9b4165be79fece01a8"),
+        ("%Dd", "Mail,dc=Example,dc=ORG"),
+        ("%Rn", "ydoB.emoS"),
+        ("%L{user}", "some.body@mail.example.org"),
+        ("%1Mn", "4"),
+        ("%2.2Mn", "64"),
+        ("%5.200n", "Body"),
+        ("%2.256Nu", "9b"),
+        ("%LRn", "ydob.emos"),
+        ("%4.16Mu", "eae018c17b9b4165"),
+        ("%1.-1n", "ome.Bod"),
+        ("%0.-2n", "Some.Bo"),
+        ("%{domain}", "Mail.Example.ORG"),
+        ("%Ld.x", "mail.example.org.x"),
+        ("%3.64LHu", "007"),
+        ("%TRu", "GRO.elpmaxE.liaM@ydoB.emoS"),
+        ("%Eu", "Some.Body@Mail.Example.ORG"),
+        ("%1.1n/%2.1n", "o/m"),
+        ("%3.1000Nu", "21b"),
+        ("%1.1000003Nu", "e5939"),
+        ("%1.1000003Hu", "81824"),
+    ],
+)
+def test_variables_are_filled_in_as_dovecot_does(template: str, expected: str) -> None:
+    assert Template.parse(template).fill(user_values("Some.Body@Mail.Example.ORG")) == expected
+
+
+@pytest.mark.parametrize("template", ["%Lq", "%{Lu}", "%{1.3n}", "%", "%5", "%L", "%{user", "%1.n"])
+def test_a_template_that_dovecot_would_not_take_is_a_problem_of_the_configuration(template: str) -> None:
+    with pytest.raises(BadTemplate):
+        Template.parse(template)
