@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from posthouse.auth import passdb as passdb_module
 from posthouse.auth import tickets as tickets_module
+from posthouse.auth.databases.lookup import Question
 from posthouse.auth.directory import Directory
 from posthouse.auth.hashing import Busy, HashPool
 from posthouse.auth.loginname import BadLoginName, LoginNames
@@ -33,7 +34,7 @@ def test_a_ticket_works_once_for_its_service_and_not_for_long() -> None:
     first, other = tickets.issue("bob", "imap", 0), tickets.issue("bob", "imap", 0)
     assert first != other
     assert len(first) == 32
-    assert tickets.redeem(first, "imap", 59) == "bob"
+    assert tickets.redeem(first, "imap", 59) == ("bob", {})
     assert tickets.redeem(first, "imap", 59) is None
     assert tickets.redeem(other, "imap", 60) is None
     wrong = tickets.issue("bob", "pop3", 100)
@@ -51,7 +52,7 @@ def test_expired_tickets_are_forgotten_and_their_number_is_bounded(monkeypatch: 
     monkeypatch.setattr(tickets_module, "MAXIMAL_OPEN", 5)
     newest = [tickets.issue("bob", "imap", 62) for _ in range(10)][-1]
     assert len(tickets) == 5
-    assert tickets.redeem(newest, "imap", 62) == "bob"
+    assert tickets.redeem(newest, "imap", 62) == ("bob", {})
 
 
 # ── remembered passwords ──
@@ -186,16 +187,16 @@ def test_every_wrong_login_costs_exactly_one_hash(tmp_path: Path) -> None:
         ("bob@example.org", b"secret", "eve@example.org"),
     ):
         before = len(hashed)
-        passdb.check(Credentials(user, password, authzid), "client", verdicts.append)
+        passdb.check(Credentials(user, password, authzid), Question("", remote="client"), verdicts.append)
         assert len(hashed) == before + 1
     assert [verdict.is_right for verdict in verdicts] == [False] * 5
     assert hashed.count(decoy) == 3
     verdicts.clear()
-    passdb.check(Credentials("bob@example.org", b"secret"), "client", verdicts.append)
-    passdb.check(Credentials("bob@example.org", b"secret"), "client", verdicts.append)
+    passdb.check(Credentials("bob@example.org", b"secret"), Question("", remote="client"), verdicts.append)
+    passdb.check(Credentials("bob@example.org", b"secret"), Question("", remote="client"), verdicts.append)
     assert [verdict.is_right for verdict in verdicts] == [True, True]
     assert len(hashed) == 6, "the second time it was remembered"
-    passdb.check(Credentials("bob@example.org", b"wrong"), "flood", verdicts.append)
+    passdb.check(Credentials("bob@example.org", b"wrong"), Question("", remote="flood"), verdicts.append)
     assert verdicts[-1].is_temporary
     directory.close()
 

@@ -4,10 +4,14 @@ An unknown name, a name nobody can have and a disabled account go through the sa
 that the time an answer takes does not tell which names exist.
 """
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import Any
 
 import msgspec
 
+from posthouse.auth.databases.chain import Block, Outcome, authenticate
+from posthouse.auth.databases.lookup import PassDatabase, PassFound, Question
 from posthouse.auth.directory import Directory, DirectoryError
 from posthouse.auth.hashing import Busy, HashPool
 from posthouse.auth.loginname import BadLoginName, LoginNames
@@ -26,6 +30,10 @@ class Verdict(msgspec.Struct, frozen=True):
     is_temporary: bool = False
     is_disabled: bool = False
     error: str = ""
+    database: str = "directory"
+    """Which one decided, for the log."""
+    fields: Mapping[str, str] = {}
+    """What it said besides (userdb_*, for prefetch)."""
 
 
 Answer = Callable[[Verdict], None]
@@ -51,15 +59,10 @@ class PassDb:
         self._decoy = decoy
         self._monotonic = monotonic
 
-    def check(self, credentials: Credentials, client: str, answer: Answer) -> None:
-        """Answers now (remembered password, broken database) or from the event loop later."""
-        try:
-            user = self.names.parse(credentials.authcid)
-            wrong = "Password mismatch"
-        except BadLoginName as error:
-            user, wrong = credentials.authcid, str(error)
-        if wrong == "Password mismatch" and credentials.authzid:
-            wrong = self._check_authzid(credentials.authzid, user) or wrong
+    def check(self, credentials: Credentials, question: Question, answer: Answer) -> None:
+        """`question` has no user yet. Answers now (remembered password, broken database) or from the loop later."""
+        user, wrong = name_of(self.names, credentials)
+        wrong = wrong or "Password mismatch"
         try:
             account = self.directory.account(user) if wrong == "Password mismatch" else None
         except DirectoryError as error:
@@ -87,17 +90,109 @@ class PassDb:
                 answer(Verdict(user, reason=wrong))
 
         try:
-            self.pool.verify(client, stored, password, self.default_scheme, hashed, user=user)
+            self.pool.verify(question.remote, stored, password, self.default_scheme, hashed, user=user)
         except Busy as error:
             hashed(error)
 
-    def _check_authzid(self, authzid: str, user: str) -> str:
-        """To act as somebody else takes a master user, which there is none; as oneself is fine (RFC 4616 s2)."""
+
+def name_of(names: LoginNames, credentials: Credentials) -> tuple[str, str]:
+    """The name to look up, and what is wrong with it ("" for nothing)."""
+    try:
+        user = names.parse(credentials.authcid)
+    except BadLoginName as error:
+        return credentials.authcid, str(error)
+    if not credentials.authzid:
+        return user, ""
+    # To act as somebody else takes a master user, which there is none; as oneself is fine (RFC 4616 s2).
+    try:
+        is_same = names.parse(credentials.authzid) == user
+    except BadLoginName:
+        is_same = False
+    return user, "" if is_same else f"requested login as {credentials.authzid}, but there are no master users"
+
+
+class ChainPassDb:
+    """The passdb blocks of dovecot.conf, asked in tasks. `trouble` hears of databases that cannot be asked."""
+
+    def __init__(
+        self,
+        *,
+        blocks: Sequence[Block[PassDatabase]],
+        names: LoginNames,
+        pool: HashPool,
+        verified: VerifiedCache,
+        decoy: str,
+        monotonic: Callable[[], float],
+        spawn: Callable[[Coroutine[Any, Any, None]], None],
+        trouble: Callable[[str, str], None],
+    ) -> None:
+        self._blocks = blocks
+        self._names = names
+        self._pool = pool
+        self._verified = verified
+        self._decoy = decoy
+        self._monotonic = monotonic
+        self._spawn = spawn
+        self._trouble = trouble
+
+    def check(self, credentials: Credentials, question: Question, answer: Answer) -> None:
+        self._spawn(self._check(credentials, question, answer))
+
+    async def _check(self, credentials: Credentials, question: Question, answer: Answer) -> None:
+        user, wrong = name_of(self._names, credentials)
+        question = msgspec.structs.replace(question, user=user)
+        hashes = 0
+
+        async def verify(found: PassFound, scheme: str) -> bool:
+            nonlocal hashes
+            hashes += 1
+            return await self._verify(question, found.stored, credentials.password, scheme)
+
         try:
-            same = self.names.parse(authzid) == user
-        except BadLoginName:
-            same = False
-        return "" if same else f"requested login as {authzid}, but there are no master users"
+            if wrong:
+                outcome = Outcome(False, wrong, "passdb")
+            else:
+                outcome = await authenticate(self._blocks, question, verify, self._trouble)
+            if not outcome.is_right and not hashes and not outcome.is_temporary:
+                # An unknown user costs what a wrong password costs.
+                await self._verify(question, self._decoy, credentials.password, "")
+        except Busy:
+            answer(Verdict(user, is_temporary=True, reason="too many logins at the moment"))
+            return
+        except Exception as error:
+            # UnknownScheme is the administrator's, everything else ours; neither says anything about the password.
+            words = str(error) if isinstance(error, UnknownScheme) else repr(error)
+            answer(Verdict(user, is_temporary=True, reason="internal error", error=words))
+            return
+        renamed = outcome.fields.get("user", user) if outcome.is_right else user
+        answer(
+            Verdict(
+                renamed,
+                outcome.is_right,
+                outcome.reason,
+                outcome.is_temporary,
+                database=outcome.database,
+                fields=outcome.fields,
+            )
+        )
+
+    async def _verify(self, question: Question, stored: str, password: bytes, scheme: str) -> bool:
+        """Raises Busy, UnknownScheme."""
+        if self._verified.has(question.user, stored, password, self._monotonic()):
+            return True
+        done: asyncio.Future[bool | Exception] = asyncio.get_running_loop().create_future()
+
+        def hashed(result: bool | Exception) -> None:
+            if not done.done():
+                done.set_result(result)
+
+        self._pool.verify(question.remote, stored, password, scheme, hashed, user=question.user)
+        result = await done
+        if isinstance(result, Exception):
+            raise result
+        if result and stored != self._decoy:
+            self._verified.add(question.user, stored, password, self._monotonic())
+        return result
 
 
 def _right(user: str, is_disabled: bool) -> Verdict:

@@ -1,5 +1,13 @@
 """Where an account's mail is: the userdb answer for the accounts of the directory."""
 
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+import msgspec
+
+from posthouse.auth.databases.chain import Block, look_up
+from posthouse.auth.databases.lookup import DatabaseError, Question, UserDatabase
 from posthouse.auth.directory import Account, Directory
 from posthouse.core.variables import Template, user_values
 from posthouse.runtime.schema import UserEntry
@@ -35,6 +43,93 @@ class UserDb:
         values["home"] = home
         mail = account.mail or self._mail.fill(values)
         return UserEntry(account.address, self._uid, self._gid, home, _with_home(mail, home), account.quota_octets)
+
+
+class ChainUserDb:
+    """The userdb blocks of dovecot.conf. What they do not say about a user (uid, home, mail) the settings say."""
+
+    def __init__(
+        self,
+        blocks: Sequence[Block[UserDatabase]],
+        *,
+        home: Template,
+        mail: Template,
+        uid: int,
+        gid: int,
+        delimiters: str,
+        trouble: Callable[[str, str], None],
+    ) -> None:
+        self._blocks = blocks
+        self._home = home
+        self._mail = mail
+        self._uid = uid
+        self._gid = gid
+        self._delimiters = delimiters
+        self._trouble = trouble
+
+    async def find(self, question: Question) -> UserEntry | None:
+        """Raises DatabaseError."""
+        if not is_safe(question.user):
+            return None
+        fields = await look_up(self._blocks, question, self._trouble)
+        if fields is None and self._delimiters and not question.prefetched:
+            local_part, _, domain = question.user.rpartition("@")
+            base = without_extension(local_part, self._delimiters)
+            if base:
+                question = msgspec.structs.replace(question, user=f"{base}@{domain}")
+                fields = await look_up(self._blocks, question, self._trouble)
+        return None if fields is None else self._entry(question, fields)
+
+    def _entry(self, question: Question, fields: Mapping[str, str]) -> UserEntry:
+        user = fields.get("user", question.user)
+        if not is_safe(user):
+            raise DatabaseError(f"the user name {user!r} of the database cannot be part of a path")
+        values = user_values(user, question.service)
+        home = fields.get("home") or self._home.fill(values)
+        values["home"] = home
+        mail = fields.get("mail") or self._mail.fill(values)
+        return UserEntry(
+            user,
+            _number(fields, "uid", self._uid),
+            _number(fields, "gid", self._gid),
+            home,
+            _with_home(mail, home),
+            quota_octets(fields),
+        )
+
+
+def is_safe(user: str) -> bool:
+    """A name becomes a part of paths. Databases compare more loosely than file systems do ("alice " is "alice")."""
+    username, _, domain = user.rpartition("@")
+    return (
+        bool(user)
+        and user == user.strip()
+        and not any(character in "/\\" or not character.isprintable() for character in user)
+        and not {username, domain, user} & {".", ".."}
+    )
+
+
+def _number(fields: Mapping[str, str], name: str, default: int) -> int:
+    value = fields.get(name, "")
+    if not value:
+        return default
+    if not value.isdecimal():
+        # Names of system users cannot be looked up in the jail of auth.
+        raise DatabaseError(f"{name}={value}: a number is expected")
+    return int(value)
+
+
+_QUOTA: Final = re.compile(r"\*:(?:bytes|storage)=([0-9]+)([bkMGT]?)")
+_UNITS: Final = {"b": 1, "k": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+
+
+def quota_octets(fields: Mapping[str, str]) -> int:
+    """quota_rule = *:storage=1G (kilobytes without a unit) or *:bytes=N; 0 is no limit. Others say nothing here."""
+    rule = fields.get("quota_rule", "")
+    match = _QUOTA.match(rule)
+    if match is None:
+        return 0
+    return int(match[1]) * _UNITS[match[2] or ("b" if "bytes" in rule else "k")]
 
 
 def without_extension(local_part: str, delimiters: str) -> str:

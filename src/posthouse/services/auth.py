@@ -31,17 +31,21 @@ import asyncio
 import contextlib
 import os
 import pwd
-from typing import Final
+from collections.abc import Coroutine
+from typing import Any, Final
 
+from posthouse.auth.databases.configured import Chains, build
+from posthouse.auth.databases.lookup import BadDatabase, DatabaseError, Question
+from posthouse.auth.databases.prefetch import prefetched
 from posthouse.auth.directory import Directory, DirectoryError
 from posthouse.auth.exchange import DelayedAnswers, Exchange, Exchanges
 from posthouse.auth.hashing import HashPool
 from posthouse.auth.loginname import LoginNames
 from posthouse.auth.loglines import LoginError, LoginFailed
-from posthouse.auth.passdb import PassDb, Verdict
+from posthouse.auth.passdb import ChainPassDb, PassDb, Verdict
 from posthouse.auth.schemes import Argon2Cost, Hasher
 from posthouse.auth.tickets import Tickets
-from posthouse.auth.userdb import UserDb
+from posthouse.auth.userdb import ChainUserDb, UserDb
 from posthouse.auth.verified import VerifiedCache
 from posthouse.config.configuration import Configuration
 from posthouse.config.parameters import auth as parameters
@@ -77,7 +81,8 @@ MAILBOX_SERVICES: Final = frozenset({"imap", "pop3", "sieve"})
 are ours to refuse on open connections; smtpd has smtpd_tls_auth_only for that."""
 SWEEP_S: Final = 10.0
 """Between two looks at exchanges that nobody continues and at a database file that was replaced."""
-PASSDB: Final = "directory"
+COMPLAIN_AGAIN_S: Final = 60.0
+MAXIMAL_COMPLAINTS: Final = 1000
 _LARGE_BLOCK: Final = 1 << 20
 """Octets; only the memory of a hash that is computed is larger here."""
 
@@ -90,9 +95,13 @@ class AuthProcess(ProcessMain):
         self._sweeper: asyncio.TimerHandle | None = None
         self._inode = (0, 0)
         self._put_off = 0
+        self._chains = Chains()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._complained: dict[str, float] = {}
 
     def before_jail(self) -> None:
         give_back_blocks_above(_LARGE_BLOCK)
+        self._chains = self._built(self.context.configuration)
         if os.geteuid() == 0:
             # Names of users cannot be looked up inside the jail.
             with contextlib.suppress(KeyError):
@@ -161,7 +170,7 @@ class AuthProcess(ProcessMain):
             dovecot[parameters.AUTH_DEFAULT_REALM],
             dovecot[parameters.AUTH_USERNAME_CHARS],
         )
-        self._passdb = PassDb(
+        self._passdb: PassDb | ChainPassDb = PassDb(
             directory=self._directory,
             names=names,
             pool=self._pool,
@@ -170,6 +179,28 @@ class AuthProcess(ProcessMain):
             default_scheme=dovecot[parameters.DEFAULT_PASS_SCHEME],
             monotonic=self._monotonic,
         )
+        self._chain_userdb: ChainUserDb | None = None
+        if self._chains.passdbs:
+            self._passdb = ChainPassDb(
+                blocks=self._chains.passdbs,
+                names=names,
+                pool=self._pool,
+                verified=self._verified,
+                decoy=self._decoy,
+                monotonic=self._monotonic,
+                spawn=self._spawn,
+                trouble=self._trouble,
+            )
+        if self._chains.userdbs:
+            self._chain_userdb = ChainUserDb(
+                self._chains.userdbs,
+                home=dovecot[parameters.MAIL_HOME],
+                mail=dovecot[parameters.MAIL_LOCATION],
+                uid=self._owner[0],
+                gid=self._owner[1],
+                delimiters=main[RECIPIENT_DELIMITER],
+                trouble=self._trouble,
+            )
         self._userdb = UserDb(
             self._directory,
             home=dovecot[parameters.MAIL_HOME],
@@ -179,8 +210,20 @@ class AuthProcess(ProcessMain):
             delimiters=main[RECIPIENT_DELIMITER],
         )
 
+    def _built(self, configuration: Configuration) -> Chains:
+        threads = configuration.main[parameters.AUTH_SQL_THREADS]
+        return build(configuration.dovecot.values, lambda: self._directory, threads=threads)
+
     async def reload(self, configuration: Configuration) -> None:
         await super().reload(configuration)
+        try:
+            chains = self._built(configuration)
+        except (BadDatabase, OSError) as error:
+            # Inside the jail a new file may be out of reach; who is here can go on logging in.
+            self._say(Level.ERROR, f"Error: {error}: the passdb and userdb blocks from before stay in use")
+        else:
+            self._chains.close()
+            self._chains = chains
         self._configure(configuration)
 
     async def stop(self) -> None:
@@ -189,6 +232,9 @@ class AuthProcess(ProcessMain):
         self._delayed.flush()
         for server in self._servers:
             server.close()
+        for task in list(self._tasks):
+            task.cancel()
+        self._chains.close()
         self._pool.close()
         self._directory.close()
 
@@ -297,20 +343,22 @@ class AuthProcess(ProcessMain):
             case Credentials():
                 # The delay of a refusal counts from here: before this, the client was the slow one.
                 exchange.begun_s = self._monotonic()
-                self._passdb.check(
-                    said, exchange.request.remote, lambda verdict: self._on_verdict(exchange, verdict, respond)
-                )
+                question = _question(exchange.request)
+                self._passdb.check(said, question, lambda verdict: self._on_verdict(exchange, verdict, respond))
 
     def _on_verdict(self, exchange: Exchange, verdict: Verdict, respond: Responder) -> None:
         request = exchange.request
         if verdict.is_right:
             ticket = b""
             if request.service in MAILBOX_SERVICES:
-                ticket = self._tickets.issue(verdict.user, request.service, self._monotonic())
+                fields = prefetched(verdict.fields)
+                ticket = self._tickets.issue(verdict.user, request.service, self._monotonic(), fields)
             respond(AuthSuccess(verdict.user, ticket))
         elif verdict.is_temporary:
             if verdict.error:
-                self.context.emit(LoginError(PASSDB, verdict.user, request.remote, request.log_session, verdict.error))
+                self.context.emit(
+                    LoginError(verdict.database, verdict.user, request.remote, request.log_session, verdict.error)
+                )
             else:
                 self._put_off += 1
             # At once: this says nothing about the password, and nobody should wait longer for bad news of ours.
@@ -318,7 +366,7 @@ class AuthProcess(ProcessMain):
         else:
             if self._is_verbose:
                 self.context.emit(
-                    LoginFailed(PASSDB, verdict.user, request.remote, request.log_session, verdict.reason)
+                    LoginFailed(verdict.database, verdict.user, request.remote, request.log_session, verdict.reason)
                 )
             self._refuse(exchange, AuthFailure(False, verdict.reason, disabled=verdict.is_disabled), respond)
 
@@ -331,8 +379,15 @@ class AuthProcess(ProcessMain):
         self, connection: Connection, record: Record, descriptors: list[int], respond: Responder | None
     ) -> None:
         if isinstance(record, Redeem) and respond is not None:
-            user = self._tickets.redeem(record.ticket, record.service, self._monotonic())
-            respond(self._redeemed(user, record.service) if user is not None else NoSuchUser())
+            redeemed = self._tickets.redeem(record.ticket, record.service, self._monotonic())
+            if redeemed is None:
+                respond(NoSuchUser())
+            elif self._chain_userdb is not None:
+                user, fields = redeemed
+                question = Question(user, record.service, prefetched=fields)
+                self._spawn(self._find(self._chain_userdb, question, respond))
+            else:
+                respond(self._redeemed(redeemed[0], record.service))
         else:
             self._on_userdb(connection, record, descriptors, respond)
 
@@ -345,10 +400,39 @@ class AuthProcess(ProcessMain):
     ) -> None:
         if not isinstance(record, LookupUser) or respond is None:
             raise SchemaError(f"unexpected {type(record).__name__}")
+        if self._chain_userdb is not None:
+            self._spawn(self._find(self._chain_userdb, Question(record.user, record.service), respond))
+            return
         try:
             respond(self._userdb.find(record.user, record.service) or NoSuchUser())
         except DirectoryError as error:
             respond(self._lookup_failed(error))
+
+    async def _find(self, userdb: ChainUserDb, question: Question, respond: Responder) -> None:
+        try:
+            respond(await userdb.find(question) or NoSuchUser())
+        except DatabaseError as error:
+            self._trouble("userdb", str(error))
+            respond(Failure(LOCAL_ERROR))
+
+    def _trouble(self, database: str, words: str) -> None:
+        """A database that is down fails for every login: one line a minute says enough."""
+        now_s = self._monotonic()
+        if now_s >= self._complained.get(words, float("-inf")):
+            if len(self._complained) >= MAXIMAL_COMPLAINTS:
+                self._complained.clear()
+            self._complained[words] = now_s + COMPLAIN_AGAIN_S
+            self._say(Level.ERROR, f"Error: {database}: {words}")
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._task_done)
+
+    def _task_done(self, task: "asyncio.Task[None]") -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self.context.report("answering a question about a user", error)
 
     def _redeemed(self, user: str, service: str) -> Record:
         """The account may have gone or been disabled since the ticket was issued."""
@@ -371,10 +455,23 @@ class AuthProcess(ProcessMain):
     ) -> None:
         if not isinstance(record, LookupDirectory) or respond is None:
             raise SchemaError(f"unexpected {type(record).__name__}")
+        if record.table == "accounts" and self._chain_userdb is not None:
+            self._spawn(self._account_values(self._chain_userdb, record.key, respond))
+            return
         try:
             respond(DirectoryValues(self._directory_values(record.table, record.key)))
         except DirectoryError as error:
             respond(self._lookup_failed(error))
+
+    async def _account_values(self, userdb: ChainUserDb, key: str, respond: Responder) -> None:
+        """Whoever a userdb knows is an account of directory:accounts too, so that mail for him is accepted."""
+        try:
+            entry = await userdb.find(Question(key))
+        except DatabaseError as error:
+            self._trouble("userdb", str(error))
+            respond(Failure(LOCAL_ERROR))
+        else:
+            respond(DirectoryValues((key,) if entry is not None else None))
 
     def _directory_values(self, table: str, key: str) -> tuple[str, ...] | None:
         match table:
@@ -391,6 +488,18 @@ class AuthProcess(ProcessMain):
     def _lookup_failed(self, error: DirectoryError) -> Failure:
         self._say(Level.ERROR, f"Error: directory: {error}")
         return Failure(LOCAL_ERROR)
+
+
+def _question(request: Authenticate) -> Question:
+    return Question(
+        "",
+        request.service,
+        request.remote,
+        request.local,
+        request.mechanism.upper(),
+        request.log_session,
+        request.secured,
+    )
 
 
 def _inode(path: str) -> tuple[int, int]:

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Final
 
 import posthouse
+from posthouse.auth.databases.configured import files as database_files
+from posthouse.auth.databases.configured import uses_network
 from posthouse.config.configuration import Configuration
 from posthouse.config.parameters.auth import DIRECTORY_DATABASE, MAIL_HOME, MAIL_LOCATION
 from posthouse.config.parameters.general import QUEUE_DIRECTORY, VIRTUAL_MAILBOX_BASE
@@ -39,6 +41,7 @@ def rules(spec: ProcessSpec, configuration: Configuration) -> Rules:
     read = [*code_directories(), *_SYSTEM_READABLE, *_ca_paths()]
     write: list[str] = ["/dev/null"]
     main = configuration.main
+    connects = spec.connects
     match spec.jail:
         case Jail.SPOOL:
             write.append(main[QUEUE_DIRECTORY])
@@ -48,9 +51,11 @@ def rules(spec: ProcessSpec, configuration: Configuration) -> Rules:
             write += store_directories(configuration)
         case Jail.CREDENTIALS:
             write.append(os.path.dirname(main[DIRECTORY_DATABASE]))
+            read += database_files(configuration.dovecot.values)
+            connects = connects or uses_network(configuration.dovecot.values)
         case Jail.NETWORK_ONLY | Jail.LOGS | Jail.RECIPIENT:
             pass
-    return Rules(tuple(dict.fromkeys(read)), tuple(dict.fromkeys(write)), spec.connects)
+    return Rules(tuple(dict.fromkeys(read)), tuple(dict.fromkeys(write)), connects)
 
 
 def code_directories() -> list[str]:

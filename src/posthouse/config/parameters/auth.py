@@ -16,6 +16,7 @@ from posthouse.config.parameter import (
     declare_dovecot,
     duration,
     integer,
+    one_of,
     size,
     text,
     words,
@@ -105,6 +106,16 @@ AUTH_ARGON2_PARALLELISM: Final = declare(
 
 # ── checking passwords ──────────────────────────────────────────────────────────────────────────────────────────────
 
+AUTH_SQL_THREADS: Final = declare(
+    Param(
+        "auth_sql_threads",
+        integer,
+        "4",
+        "Connections to each SQL database of dovecot.conf's passdb and userdb; a login holds one for its query only.",
+        minimum=1,
+        maximum=100,
+    )
+)
 AUTH_HASH_THREADS: Final = declare(
     Param(
         "auth_hash_threads",
@@ -250,3 +261,54 @@ MAIL_LOCATION: Final = declare_dovecot(
         raw=True,
     )
 )
+
+# ── passdb { } and userdb { } ───────────────────────────────────────────────────────────────────────────────────────
+
+_RULES: Final = one_of("return-ok", "return-fail", "return", "continue", "continue-ok", "continue-fail")
+for _block, _what, _drivers in (
+    ("passdb", "passwords", "sql, passwd-file, static, directory"),
+    ("userdb", "users", "sql, passwd-file, static, prefetch, directory"),
+):
+    for _name, _kind, _default, _doc in (
+        (
+            "driver",
+            text,
+            "",
+            f"Where {_what} are looked up: {_drivers} (the embedded directory, which is the default).",
+        ),
+        (
+            "args",
+            text,
+            "",
+            "What the driver needs: the query file of sql, the file of passwd-file, the fields of static.",
+        ),
+        ("default_fields", text, "", "Fields (name=value, with %variables) that the database need not give."),
+        ("override_fields", text, "", "Fields (name=value, with %variables) that count whatever the database gives."),
+        ("result_success", _RULES, "return-ok", "What follows when this block has the answer."),
+        ("result_failure", _RULES, "continue", "What follows when this block knows no such user, or another password."),
+        (
+            "result_internalfail",
+            _RULES,
+            "continue",
+            "What follows when this block cannot be asked; never a success, whatever it says.",
+        ),
+    ):
+        declare_dovecot(Param(f"{_block}/*/{_name}", _kind, _default, _doc))
+declare_dovecot(
+    Param(
+        "passdb/*/skip",
+        one_of("never", "authenticated", "unauthenticated"),
+        "never",
+        "Whether this block is passed over when an earlier one said yes, or when none did.",
+    )
+)
+declare_dovecot(
+    Param(
+        "userdb/*/skip",
+        one_of("never", "found", "notfound"),
+        "never",
+        "Whether this block is passed over when an earlier one knew the user, or when none did.",
+    )
+)
+declare_dovecot(Param("passdb/*/deny", boolean, "no", "Whether a user who stands in this database may not log in."))
+declare_dovecot(Param("passdb/*/mechanisms", text, "", "SASL mechanisms for which this block is asked; empty: all."))

@@ -1,0 +1,139 @@
+"""From the passdb and userdb blocks of dovecot.conf to chains. Without any, only the embedded directory is asked.
+
+Query files and the like are read here, with the rights of the process before its jail.
+"""
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from posthouse.auth.databases.chain import Block, Rule
+from posthouse.auth.databases.embedded import EmbeddedDatabase
+from posthouse.auth.databases.lookup import BadDatabase, PassDatabase, UserDatabase
+from posthouse.auth.databases.prefetch import PrefetchDatabase
+from posthouse.auth.databases.queries import parse_connect, parse_query_file
+from posthouse.auth.databases.simple import PasswdFileDatabase, StaticDatabase, parse_fields
+from posthouse.auth.databases.sql import SqlDatabase
+from posthouse.auth.directory import Directory
+from posthouse.config.dovecotconf import blocks
+
+PASS_DRIVERS: Final = ("sql", "passwd-file", "static", "directory")
+USER_DRIVERS: Final = (*PASS_DRIVERS, "prefetch")
+
+
+class Chains(msgspec.Struct, frozen=True):
+    """Empty chains: only the embedded directory is asked, as fast as that goes."""
+
+    passdbs: tuple[Block[PassDatabase], ...] = ()
+    userdbs: tuple[Block[UserDatabase], ...] = ()
+
+    def close(self) -> None:
+        for password in self.passdbs:
+            password.database.close()
+        for user in self.userdbs:
+            user.database.close()
+
+
+def build(values: Mapping[str, str], directory: Callable[[], Directory], *, threads: int) -> Chains:
+    """`values` are dovecot.conf's. Raises BadDatabase, OSError."""
+    sql: dict[str, SqlDatabase] = {}
+
+    def database(kind: str, name: str, inside: Mapping[str, str]) -> Any:  # one class is often both kinds
+        where, driver, args = f"{kind} {name}", inside.get("driver", ""), inside.get("args", "")
+        match driver:
+            case "sql":
+                if args not in sql:
+                    sql[args] = SqlDatabase(args, Path(args).read_text("utf-8"), threads=threads)
+                return sql[args]
+            case "passwd-file":
+                return PasswdFileDatabase(args, where, lambda path: Path(path).read_bytes(), _stamp)
+            case "static":
+                return StaticDatabase(args, where)
+            case "directory":
+                return EmbeddedDatabase(directory)
+            case "prefetch" if kind == "userdb":
+                return PrefetchDatabase()
+            case _:
+                known = ", ".join(USER_DRIVERS if kind == "userdb" else PASS_DRIVERS)
+                raise BadDatabase(f"{where}: driver = {driver or '(not set)'} is not supported (supported: {known})")
+
+    passdbs = tuple(
+        _block(database("passdb", name, inside), f"passdb {name}", inside) for name, inside in blocks(values, "passdb")
+    )
+    userdbs = tuple(
+        _block(database("userdb", name, inside), f"userdb {name}", inside) for name, inside in blocks(values, "userdb")
+    )
+    return Chains(passdbs, userdbs)
+
+
+def files(values: Mapping[str, str]) -> list[str]:
+    """Directories that the databases read while the process runs: of a file that is replaced, the new one too."""
+    found: list[str] = []
+    for kind in ("passdb", "userdb"):
+        for _, inside in blocks(values, kind):
+            path = inside.get("args", "").split(" ")[-1]
+            if inside.get("driver") in ("sql", "passwd-file") and path.startswith("/"):
+                found.append(os.path.dirname(path.partition("%")[0]))
+                found += _sqlite_directories(path) if inside.get("driver") == "sql" else []
+    return list(dict.fromkeys(found))
+
+
+def uses_network(values: Mapping[str, str]) -> bool:
+    """Is one of the databases not on this machine? Asked by master, before auth is jailed."""
+    for kind in ("passdb", "userdb"):
+        for _, inside in blocks(values, kind):
+            if inside.get("driver") == "sql":
+                try:
+                    path = inside.get("args", "")
+                    settings = parse_query_file(Path(path).read_text("utf-8"), path)
+                    hosts = parse_connect(settings.get("connect", ""), path).get("host", ["localhost"])
+                except (OSError, ValueError):
+                    continue  # auth says what is wrong
+                if settings.get("driver") != "sqlite" and any(
+                    not host.startswith("/") and host != "localhost" for host in hosts
+                ):
+                    return True
+    return False
+
+
+def _sqlite_directories(path: str) -> list[str]:
+    try:
+        text = Path(path).read_text("utf-8")
+    except (OSError, ValueError):
+        return []  # whoever needs it says so
+    lines = (line.partition("=") for line in text.splitlines())
+    settings = {name.strip(): value.strip() for name, _, value in lines}
+    connect = settings.get("connect", "")
+    return [os.path.dirname(connect)] if settings.get("driver") == "sqlite" and connect.startswith("/") else []
+
+
+def _stamp(path: str) -> object:
+    facts = os.stat(path)
+    return facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns
+
+
+def _block(database: Any, where: str, inside: Mapping[str, str]) -> Block[Any]:
+    if inside.get("pass", "no") != "no" or inside.get("master", "no") != "no":
+        raise BadDatabase(f"{where}: master users (master = yes, pass = yes) are not supported yet")
+
+    def rule(name: str, default: Rule) -> Rule:
+        try:
+            return Rule(inside.get(name, default.value))
+        except ValueError:
+            known = ", ".join(one.value for one in Rule)
+            raise BadDatabase(f"{where}: {name} = {inside[name]}: known are {known}") from None
+
+    return Block(
+        database,
+        rule("result_success", Rule.RETURN_OK),
+        rule("result_failure", Rule.CONTINUE),
+        rule("result_internalfail", Rule.CONTINUE),
+        inside.get("skip", "never"),
+        inside.get("deny", "no") == "yes",
+        parse_fields(inside.get("default_fields", ""), where),
+        parse_fields(inside.get("override_fields", ""), where),
+        frozenset(inside.get("mechanisms", "").upper().replace(",", " ").split()),
+    )

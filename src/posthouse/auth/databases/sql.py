@@ -1,0 +1,255 @@
+"""SQL databases as Dovecot's `driver = sql` has them: MySQL and MariaDB, PostgreSQL, SQLite.
+
+Questions run in threads, each with a connection of its own that is opened when it is first needed and again when it was
+lost. A query that fails on a connection that was open before is tried once more on a new one: the server may just have
+been restarted.
+"""
+
+import asyncio
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final, Protocol
+
+import apsw
+
+from posthouse.auth.databases.lookup import BadDatabase, DatabaseError, PassFound, Question
+from posthouse.auth.databases.queries import Query, compile_query, parse_connect, parse_query_file
+
+CONNECT_TIMEOUT_S: Final = 5.0
+QUERY_TIMEOUT_S: Final = 10.0
+"""A client waits for both; SMTP and IMAP clients do so for a minute and more."""
+MYSQL_SOCKETS: Final = ("/run/mysqld/mysqld.sock", "/var/run/mysqld/mysqld.sock", "/var/lib/mysql/mysql.sock")
+"""Where "host=localhost" is, for the client library too."""
+Row = Mapping[str, str | None]
+
+
+class Connection(Protocol):
+    """Raises `Driver.errors`."""
+
+    def rows(self, query: Query, values: Sequence[str]) -> list[Row]: ...
+
+    def close(self) -> None: ...
+
+
+class Driver(Protocol):
+    name: str
+    errors: tuple[type[Exception], ...]
+
+    def compile(self, text: str) -> Query: ...
+
+    def connect(self) -> Connection: ...
+
+
+def _text(value: object) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, bytes | bytearray):
+        return bytes(value).decode("utf-8", "surrogateescape")
+    return str(value)
+
+
+# ── SQLite ──
+
+
+class _SqliteConnection:
+    def __init__(self, path: str) -> None:
+        self._connection = apsw.Connection(path, flags=apsw.SQLITE_OPEN_READONLY)
+        self._connection.set_busy_timeout(int(QUERY_TIMEOUT_S * 1000))
+
+    def rows(self, query: Query, values: Sequence[str]) -> list[Row]:
+        cursor = self._connection.execute(query.text, tuple(values))
+        found: list[Row] = []
+        for row in cursor:
+            names = [one[0] for one in cursor.get_description()]
+            found.append({name: _text(value) for name, value in zip(names, row, strict=True)})
+        return found
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+class SqliteDriver:
+    name = "sqlite"
+    errors: tuple[type[Exception], ...] = (apsw.Error,)
+
+    def __init__(self, connect: str, path: str) -> None:
+        self.path = connect.strip()
+        if not self.path.startswith("/"):
+            raise BadDatabase(f"{path}: connect: the path of the database file is expected")
+
+    def compile(self, text: str) -> Query:
+        return compile_query(text, lambda _: "?")
+
+    def connect(self) -> Connection:
+        return _SqliteConnection(self.path)
+
+
+# ── MySQL and MariaDB ──
+
+
+class _MySqlConnection:
+    def __init__(self, connection: Any) -> None:  # PyMySQL has no types
+        self._connection = connection
+
+    def rows(self, query: Query, values: Sequence[str]) -> list[Row]:
+        with self._connection.cursor() as cursor:
+            cursor.execute(query.text, tuple(values))
+            names = [one[0] for one in cursor.description or ()]
+            return [{name: _text(value) for name, value in zip(names, row, strict=True)} for row in cursor.fetchall()]
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+class MySqlDriver:
+    name = "mysql"
+
+    def __init__(self, connect: str, path: str) -> None:
+        # Loaded where it is configured, and before the jail closes.
+        import pymysql  # type: ignore[import-untyped]
+
+        self._module: Any = pymysql
+        self.errors: tuple[type[Exception], ...] = (pymysql.Error, OSError)
+        found = parse_connect(connect, path)
+        known = {"host", "port", "user", "password", "dbname", "ssl_ca", "client_flags", "option_file", "option_group"}
+        if unknown := sorted(set(found) - known):
+            raise BadDatabase(f"{path}: connect: {unknown[0]} is not known (known: {', '.join(sorted(known))})")
+        self._hosts = found.get("host", ["localhost"])
+        self._port = int(found.get("port", ["3306"])[-1])
+        self._user = found.get("user", [""])[-1]
+        self._password = found.get("password", [""])[-1]
+        self._database = found.get("dbname", [""])[-1]
+        self._ca = found.get("ssl_ca", [""])[-1]
+
+    @staticmethod
+    def _socket_of(host: str) -> str:
+        return host if host.startswith("/") else MYSQL_SOCKETS[0] if host == "localhost" else ""
+
+    def compile(self, text: str) -> Query:
+        return compile_query(text, lambda _: "%s", doubles_percent=True)
+
+    def connect(self) -> Connection:
+        failure: Exception | None = None
+        for host in self._hosts:
+            sockets = MYSQL_SOCKETS if host == "localhost" else (self._socket_of(host),)
+            for socket in sockets:
+                try:
+                    return _MySqlConnection(self._open(host, socket))
+                except self.errors as error:
+                    failure = failure or error
+        assert failure is not None
+        raise failure
+
+    def _open(self, host: str, socket: str) -> Any:
+        return self._module.connect(
+            host=None if socket else host,
+            unix_socket=socket or None,
+            port=self._port,
+            user=self._user,
+            password=self._password,
+            database=self._database or None,
+            ssl={"ca": self._ca} if self._ca else None,
+            connect_timeout=CONNECT_TIMEOUT_S,
+            read_timeout=QUERY_TIMEOUT_S,
+            write_timeout=QUERY_TIMEOUT_S,
+            charset="utf8mb4",
+            autocommit=True,
+        )
+
+
+DRIVERS: Final[Mapping[str, Callable[[str, str], Driver]]] = {"mysql": MySqlDriver, "sqlite": SqliteDriver}
+
+
+# ── a database ──
+
+
+class SqlDatabase:
+    """Implements PassDatabase and UserDatabase from one query file. Raises BadDatabase."""
+
+    name = "sql"
+
+    def __init__(self, path: str, text: str, *, threads: int) -> None:
+        settings = parse_query_file(text, path)
+        kind = settings.get("driver", "")
+        make = DRIVERS.get(kind)
+        if make is None:
+            known = ", ".join(DRIVERS)
+            raise BadDatabase(f"{path}: driver = {kind or '(not set)'} is not supported (supported: {known})")
+        self.path = path
+        self.default_scheme = settings.get("default_pass_scheme", "CRYPT").upper()
+        try:
+            self.driver = make(settings.get("connect", ""), path)
+        except ModuleNotFoundError as error:
+            raise BadDatabase(f"{path}: driver = {kind} needs the Python module {error.name}") from error
+        self._password_query = self._compiled(settings, "password_query")
+        self._user_query = self._compiled(settings, "user_query")
+        self._executor = ThreadPoolExecutor(threads, thread_name_prefix="sql")
+        self._local = threading.local()
+        self._open: list[Connection] = []
+
+    def _compiled(self, settings: Mapping[str, str], name: str) -> Query | None:
+        try:
+            return self.driver.compile(settings[name]) if name in settings else None
+        except BadDatabase as error:
+            raise BadDatabase(f"{self.path}: {name}: {error}") from error
+
+    async def password(self, question: Question) -> PassFound | None:
+        row = await self._one(self._password_query, "password_query", question)
+        if row is None:
+            return None
+        fields = {name: value for name, value in row.items() if value is not None}
+        if "password" not in row:
+            raise DatabaseError(f"{self.path}: Password query must return a field named 'password'")
+        return PassFound(fields.pop("password", ""), fields)
+
+    async def fields(self, question: Question) -> Mapping[str, str] | None:
+        row = await self._one(self._user_query, "user_query", question)
+        return None if row is None else {name: value for name, value in row.items() if value is not None}
+
+    def close(self) -> None:
+        self._executor.shutdown(wait=False, cancel_futures=True)
+        while self._open:
+            self._open.pop().close()
+
+    async def _one(self, query: Query | None, name: str, question: Question) -> Row | None:
+        if query is None:
+            raise DatabaseError(f"{self.path}: {name} is not set")
+        values = query.bound(question.values())
+        try:
+            rows = await asyncio.get_running_loop().run_in_executor(self._executor, self._ask, query, values)
+        except self.driver.errors as error:
+            raise DatabaseError(f"{self.path}: {self.driver.name}: {_words(error)}") from error
+        if len(rows) > 1:
+            raise DatabaseError(f"{self.path}: {name} returned multiple matches for {question.user}")
+        return rows[0] if rows else None
+
+    def _ask(self, query: Query, values: Sequence[str]) -> list[Row]:
+        """In a thread."""
+        connection: Connection | None = getattr(self._local, "connection", None)
+        if connection is not None:
+            try:
+                return connection.rows(query, values)
+            except self.driver.errors:
+                self._forget(connection)
+        connection = self.driver.connect()
+        self._local.connection = connection
+        self._open.append(connection)
+        try:
+            return connection.rows(query, values)
+        except self.driver.errors:
+            self._forget(connection)
+            raise
+
+    def _forget(self, connection: Connection) -> None:
+        self._local.connection = None
+        self._open.remove(connection)
+        try:
+            connection.close()
+        except self.driver.errors:
+            pass  # it was lost
+
+
+def _words(error: Exception) -> str:
+    """PyMySQL's errors are (number, text)."""
+    return str(error.args[-1]) if error.args else type(error).__name__
