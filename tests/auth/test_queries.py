@@ -64,7 +64,8 @@ def test_no_query_breaks_the_compiler(text: str) -> None:
 def test_a_query_file_is_read_as_dovecot_reads_it() -> None:
     text = (
         "# comment\ndriver = mysql\nconnect = host=localhost dbname=mail user=mail password='it\\'s'\n\n"
-        "default_pass_scheme=MD5-CRYPT\npassword_query = SELECT password \\\n  FROM mailbox \\\n  WHERE username = '%u'\n"
+        "default_pass_scheme=MD5-CRYPT\npassword_query = SELECT password \\\n  FROM mailbox \\\n"
+        "  WHERE username = '%u'\n"
     )
     found = parse_query_file(text, "x.conf")
     assert found["password_query"] == "SELECT password FROM mailbox WHERE username = '%u'"

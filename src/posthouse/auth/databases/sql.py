@@ -6,6 +6,7 @@ been restarted.
 """
 
 import asyncio
+import socket
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -133,18 +134,19 @@ class MySqlDriver:
         failure: Exception | None = None
         for host in self._hosts:
             sockets = MYSQL_SOCKETS if host == "localhost" else (self._socket_of(host),)
-            for socket in sockets:
+            for path in sockets:
                 try:
-                    return _MySqlConnection(self._open(host, socket))
+                    return _MySqlConnection(self._open(host, path))
                 except self.errors as error:
                     failure = failure or error
         assert failure is not None
         raise failure
 
-    def _open(self, host: str, socket: str) -> Any:
-        return self._module.connect(
-            host=None if socket else host,
-            unix_socket=socket or None,
+    def _open(self, host: str, path: str) -> Any:
+        connection = self._module.connect(
+            host=host,
+            unix_socket=path or None,
+            defer_connect=True,
             port=self._port,
             user=self._user,
             password=self._password,
@@ -156,6 +158,19 @@ class MySqlDriver:
             charset="utf8mb4",
             autocommit=True,
         )
+        # The module forgets to close a socket that cannot be connected, so it gets one that is.
+        if path:
+            sock = socket.socket(socket.AF_UNIX)
+            try:
+                sock.settimeout(CONNECT_TIMEOUT_S)
+                sock.connect(path)
+            except OSError:
+                sock.close()
+                raise
+        else:
+            sock = socket.create_connection((host, self._port), CONNECT_TIMEOUT_S)
+        connection.connect(sock)
+        return connection
 
 
 DRIVERS: Final[Mapping[str, Callable[[str, str], Driver]]] = {"mysql": MySqlDriver, "sqlite": SqliteDriver}
