@@ -7,7 +7,7 @@ import smtplib
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -78,7 +78,7 @@ class Peer:
     def __init__(self, root: Path, port: int) -> None:
         self.root, self.port = root, port
 
-    def start(self, posthouse_port: int) -> None:
+    def start(self, posthouse_port: int, extra: Mapping[str, str] | None = None) -> None:
         import pwd
 
         owner, writer = pwd.getpwnam("postfix"), pwd.getpwnam("mail")
@@ -89,6 +89,7 @@ class Peer:
         os.chown(self.root / "vmail", writer.pw_uid, writer.pw_gid)
         (self.root / "etc/main.cf").write_text(
             MAIN.format(root=self.root, uid=writer.pw_uid, gid=writer.pw_gid, posthouse=posthouse_port)
+            + "".join(f"{name} = {value}\n" for name, value in (extra or {}).items())
         )
         (self.root / "etc/master.cf").write_text(MASTER.format(port=self.port))
         for name in ("postfix-files", "dynamicmaps.cf"):

@@ -17,10 +17,20 @@ MAXIMAL_DELAYED = 100_000
 
 
 class Exchange:
-    __slots__ = ("begun_s", "mechanism", "request", "until_s")
+    __slots__ = ("begun_s", "mechanism", "opens_mailbox", "request", "until_s")
 
-    def __init__(self, request: Authenticate, mechanism: ServerMechanism, now_s: float, timeout_s: float) -> None:
+    def __init__(
+        self,
+        request: Authenticate,
+        mechanism: ServerMechanism,
+        now_s: float,
+        timeout_s: float,
+        *,
+        opens_mailbox: bool,
+    ) -> None:
         self.request = request
+        self.opens_mailbox = opens_mailbox
+        """Is its success a ticket?"""
         self.mechanism = mechanism
         self.begun_s = now_s
         self.until_s = now_s + timeout_s

@@ -4,8 +4,13 @@ Master binds them (ports below 1024 need root) and children inherit them. All wo
 the kernel spreads connections among those who wait for one, and a stopped worker costs nothing.
 """
 
+import contextlib
+import grp
+import os
+import pwd
 import re
 import socket
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
@@ -37,6 +42,15 @@ DOVECOT_LISTENERS: Final = {
 
 
 @dataclass(frozen=True, slots=True)
+class UnixOptions:
+    """Names of the socket's owner and group ("" for ours), and its mode."""
+
+    user: str
+    group: str
+    mode: int
+
+
+@dataclass(frozen=True, slots=True)
 class ListenerPlan:
     """One address to bind. `key` is what makes it the same listener after a reload."""
 
@@ -47,6 +61,8 @@ class ListenerPlan:
     settings: Settings
     implicit_tls: bool
     at: str
+    unix: "UnixOptions | None" = None
+    """`host` is the path of a Unix socket then, and `port` 0."""
 
     @property
     def key(self) -> tuple[str, str, int]:
@@ -54,6 +70,8 @@ class ListenerPlan:
 
     @property
     def address(self) -> str:
+        if self.unix is not None:
+            return self.host
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
@@ -72,7 +90,40 @@ def plan(configuration: Configuration) -> tuple[ListenerPlan, ...]:
     return tuple(found.values())
 
 
+def _bind_unix(one: ListenerPlan, options: UnixOptions) -> socket.socket:
+    """A socket that nobody but its owner could connect to at any moment; one that was left behind makes room."""
+    try:
+        uid = pwd.getpwnam(options.user).pw_uid if options.user else -1
+        gid = grp.getgrnam(options.group).gr_gid if options.group else -1
+    except KeyError as error:
+        raise ListenError(f"{one.at}: no such user or group: {error.args[0]}") from error
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            if not stat.S_ISSOCK(os.lstat(one.host).st_mode):
+                raise ListenError(f"{one.at}: {one.host} is there, and is no socket")
+            os.unlink(one.host)
+        before = os.umask(0o777)
+        try:
+            sock.bind(one.host)
+        finally:
+            os.umask(before)
+        if os.geteuid() == 0:
+            os.chown(one.host, uid, gid, follow_symlinks=False)
+        os.chmod(one.host, options.mode)
+        sock.listen(BACKLOG)
+    except OSError as error:
+        sock.close()
+        raise ListenError(f"{one.at}: cannot listen on {one.host}: {error.strerror}") from error
+    except ListenError:
+        sock.close()
+        raise
+    return sock
+
+
 def bind(one: ListenerPlan) -> socket.socket:
+    if one.unix is not None:
+        return _bind_unix(one, one.unix)
     family = socket.AF_INET6 if ":" in one.host else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     try:
@@ -173,6 +224,7 @@ def _has_ipv6(host: str) -> bool:
 
 def _from_dovecot(configuration: Configuration) -> Iterator[ListenerPlan]:
     settings = configuration.dovecot
+    yield from _auth_sockets(settings)
     protocols = {word.lower() for word in settings[PROTOCOLS]}
     offers_tls = settings[SSL] != "no"
     for service, defaults in DOVECOT_LISTENERS.items():
@@ -191,6 +243,24 @@ def _from_dovecot(configuration: Configuration) -> Iterator[ListenerPlan]:
             own = settings.overlay(dovecotconf.for_protocol(settings.values, service.removesuffix("-login")))
             for host in _listen_addresses(addresses or settings[LISTEN], at):
                 yield ListenerPlan(service, name, host, port, own, implicit_tls, at)
+
+
+def _auth_sockets(settings: Settings) -> Iterator[ListenerPlan]:
+    """unix_listeners of `service auth`, for servers of others. A name without a path is in base_dir; what its last word
+    is (auth-userdb, auth-master) says what is spoken there, and that is not spoken yet."""
+    for name, inside in dovecotconf.blocks(settings.values, "service/auth/unix_listener"):
+        at = f"service auth unix_listener {name}"
+        if name.rpartition("-")[2] in ("userdb", "master", "login", "token"):
+            continue
+        try:
+            mode = int(inside.get("mode", "0600"), 8)
+        except ValueError:
+            raise ListenError(f"{at}: mode = {inside['mode']} is no octal number") from None
+        if mode == 0:
+            continue  # Dovecot's way to switch a listener off
+        path = name if name.startswith("/") else f"{settings.raw_text('base_dir')}/{name}"
+        options = UnixOptions(inside.get("user", ""), inside.get("group", ""), mode)
+        yield ListenerPlan("auth-client", name, path, 0, settings, False, at, options)
 
 
 def _listen_addresses(words: tuple[str, ...], at: str) -> list[str]:

@@ -31,7 +31,7 @@ import asyncio
 import contextlib
 import os
 import pwd
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
 from posthouse.auth.databases.configured import Chains, build
@@ -39,6 +39,7 @@ from posthouse.auth.databases.lookup import BadDatabase, DatabaseError, Question
 from posthouse.auth.databases.prefetch import prefetched
 from posthouse.auth.directory import Directory, DirectoryError
 from posthouse.auth.exchange import DelayedAnswers, Exchange, Exchanges
+from posthouse.auth.foreign_clients import ForeignClient
 from posthouse.auth.hashing import HashPool
 from posthouse.auth.loginname import LoginNames
 from posthouse.auth.loglines import LoginError, LoginFailed
@@ -72,8 +73,10 @@ from posthouse.runtime.schema import (
     LookupDirectory,
     LookupUser,
     NoSuchUser,
+    Note,
     Record,
     Redeem,
+    Request,
 )
 
 MAILBOX_SERVICES: Final = frozenset({"imap", "pop3", "sieve"})
@@ -98,6 +101,8 @@ class AuthProcess(ProcessMain):
         self._chains = Chains()
         self._tasks: set[asyncio.Task[None]] = set()
         self._complained: dict[str, float] = {}
+        self._foreign: dict[ForeignClient, Exchanges] = {}
+        self._foreign_servers: list[asyncio.Server] = []
 
     def before_jail(self) -> None:
         give_back_blocks_above(_LARGE_BLOCK)
@@ -145,7 +150,27 @@ class AuthProcess(ProcessMain):
         for listener in self.context.ipc_listeners:
             if listener.endpoint.name == AUTH_USERDB.name and listener.client != "mailbox":
                 self._servers += self.context.serve(AUTH_USERDB, self._on_userdb, client=listener.client)
-        self._sweeper = asyncio.get_running_loop().call_later(SWEEP_S, self._sweep)
+        loop = asyncio.get_running_loop()
+        for one in self.context.listeners:
+            self._foreign_servers.append(await loop.create_unix_server(self._foreign_client, sock=one.sock))
+        self._sweeper = loop.call_later(SWEEP_S, self._sweep)
+
+    def _foreign_client(self) -> ForeignClient:
+        offered = {name: make().is_plaintext for name, make in SERVER_MECHANISMS.items() if name in self._mechanisms}
+        return ForeignClient(offered, os.getpid(), self._on_foreign, self._foreign_began, self._foreign_ended)
+
+    def _foreign_began(self, client: ForeignClient) -> None:
+        self._foreign[client] = Exchanges()
+
+    def _foreign_ended(self, client: ForeignClient, why: str) -> None:
+        self._foreign.pop(client, None)
+        if why:
+            self._say(Level.WARNING, f"Warning: a client of service auth was cut off: {why}")
+
+    def _on_foreign(
+        self, client: ForeignClient, record: Request | Note, respond: Callable[[Record], None] | None
+    ) -> None:
+        self._on_exchange(self._foreign[client], record, respond, may_open_mailboxes=False, is_foreign=True)
 
     def _open_directory(self) -> None:
         main = self.context.settings
@@ -232,6 +257,10 @@ class AuthProcess(ProcessMain):
         self._delayed.flush()
         for server in self._servers:
             server.close()
+        for foreign in self._foreign_servers:
+            foreign.close()
+        for client in list(self._foreign):
+            client.close()
         for task in list(self._tasks):
             task.cancel()
         self._chains.close()
@@ -249,7 +278,7 @@ class AuthProcess(ProcessMain):
             )
             self._put_off = 0
         now_s = self._monotonic()
-        for exchanges in self._exchanges.values():
+        for exchanges in (*self._exchanges.values(), *self._foreign.values()):
             exchanges.expire(now_s)
         if _inode(self._path) not in (self._inode, (0, 0)):
             self._reopen()
@@ -294,10 +323,20 @@ class AuthProcess(ProcessMain):
         *,
         may_open_mailboxes: bool,
     ) -> None:
-        exchanges = self._exchanges[connection]
+        self._on_exchange(self._exchanges[connection], record, respond, may_open_mailboxes=may_open_mailboxes)
+
+    def _on_exchange(
+        self,
+        exchanges: Exchanges,
+        record: Record,
+        respond: Responder | None,
+        *,
+        may_open_mailboxes: bool,
+        is_foreign: bool = False,
+    ) -> None:
         match record, respond:
             case Authenticate(), respond if respond is not None:
-                self._begin(exchanges, record, respond, may_open_mailboxes)
+                self._begin(exchanges, record, respond, may_open_mailboxes, is_foreign)
             case ContinueAuth(session, response), respond if respond is not None:
                 exchange = exchanges.take(session)
                 if exchange is None:
@@ -309,13 +348,20 @@ class AuthProcess(ProcessMain):
             case _:
                 raise SchemaError(f"unexpected {type(record).__name__}")
 
-    def _begin(self, exchanges: Exchanges, request: Authenticate, respond: Responder, may_open_mailboxes: bool) -> None:
+    def _begin(
+        self,
+        exchanges: Exchanges,
+        request: Authenticate,
+        respond: Responder,
+        may_open_mailboxes: bool,
+        is_foreign: bool,
+    ) -> None:
         name = request.mechanism.upper()
         make = SERVER_MECHANISMS.get(name)
         if make is None or name not in self._mechanisms:
             respond(AuthFailure(False, f"unsupported mechanism {request.mechanism}", protocol_error=True))
             return
-        is_mailbox = request.service in MAILBOX_SERVICES
+        is_mailbox = request.service in MAILBOX_SERVICES and not is_foreign
         if is_mailbox and not may_open_mailboxes:
             respond(AuthFailure(False, f"not the place to log in for {request.service}", protocol_error=True))
             return
@@ -326,7 +372,7 @@ class AuthProcess(ProcessMain):
         if len(exchanges) >= self._exchange_limit:
             respond(AuthFailure(True, "too many exchanges are open"))
             return
-        exchange = Exchange(request, mechanism, self._monotonic(), self._exchange_timeout_s)
+        exchange = Exchange(request, mechanism, self._monotonic(), self._exchange_timeout_s, opens_mailbox=is_mailbox)
         self._step(exchanges, exchange, request.response, respond)
 
     def _step(self, exchanges: Exchanges, exchange: Exchange, response: bytes | None, respond: Responder) -> None:
@@ -350,7 +396,7 @@ class AuthProcess(ProcessMain):
         request = exchange.request
         if verdict.is_right:
             ticket = b""
-            if request.service in MAILBOX_SERVICES:
+            if exchange.opens_mailbox:
                 fields = prefetched(verdict.fields)
                 ticket = self._tickets.issue(verdict.user, request.service, self._monotonic(), fields)
             respond(AuthSuccess(verdict.user, ticket))

@@ -38,6 +38,7 @@ PROCESSES: Final = (
         Jail.CREDENTIALS,
         Replacement.IN_PLACE,
         services=("auth", "auth-worker"),
+        listens=("auth-client",),
         links=(Link(CONTROL),),
     ),
     ProcessSpec(

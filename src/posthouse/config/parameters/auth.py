@@ -312,3 +312,20 @@ declare_dovecot(
 )
 declare_dovecot(Param("passdb/*/deny", boolean, "no", "Whether a user who stands in this database may not log in."))
 declare_dovecot(Param("passdb/*/mechanisms", text, "", "SASL mechanisms for which this block is asked; empty: all."))
+
+# ── service auth { unix_listener … { } } ────────────────────────────────────────────────────────────────────────────
+
+declare_dovecot(
+    Param(
+        "service/auth/unix_listener/*/mode",
+        text,
+        "0600",
+        "Permissions of a socket where other servers (Postfix, Exim) ask whether a password is right; 0 makes none.",
+    )
+)
+declare_dovecot(
+    Param("service/auth/unix_listener/*/user", text, "", "The owner of the socket; empty is the user who starts us.")
+)
+declare_dovecot(
+    Param("service/auth/unix_listener/*/group", text, "", "The group of the socket; empty is that of who starts us.")
+)

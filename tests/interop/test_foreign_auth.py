@@ -1,0 +1,117 @@
+"""Other servers ask Posthouse whether a password is right: Debian's Postfix and Dovecot's doveadm."""
+
+import os
+import smtplib
+import socket
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.interop.test_postfix_peer import Peer, free_port
+from tests.running import RunningSystem
+
+pytestmark = pytest.mark.foreign
+NewSandbox = Callable[..., RunningSystem]
+
+
+@pytest.fixture
+def auth_socket(new_sandbox: NewSandbox, tmp_path: Path) -> tuple[RunningSystem, str]:
+    path = str(tmp_path / "auth")
+    escaped = path.replace("/", "\\s")
+    return new_sandbox(f"dovecot/service/auth/unix_listener/{escaped}/mode=0666"), path
+
+
+def test_doveadm_auth_test_is_told_what_is_right(
+    auth_socket: tuple[RunningSystem, str], foreign: Callable[[str], str]
+) -> None:
+    _, path = auth_socket
+    doveadm = foreign("doveadm")
+
+    def ask(user: str, password: str) -> str:
+        command = [doveadm, "auth", "test", "-a", path, "-x", "service=imap", user, password]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+        return done.stdout
+
+    assert "auth succeeded" in ask("alice@example.test", "wonderland")
+    assert "user=alice@example.test" in ask("alice@example.test", "wonderland")
+    assert "auth failed" in ask("alice@example.test", "wrong")
+    assert "auth failed" in ask("nobody@example.test", "wonderland")
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="Debian's Postfix starts as root only")
+def test_postfix_logs_its_users_in_here(
+    auth_socket: tuple[RunningSystem, str], tmp_path_factory: pytest.TempPathFactory, foreign: Callable[[str], str]
+) -> None:
+    foreign("postfix")
+    _, path = auth_socket
+    for directory in Path(path).parents:
+        if directory != Path("/"):
+            directory.chmod(directory.stat().st_mode | 0o011)  # Postfix's smtpd runs as its own user
+    peer = Peer(tmp_path_factory.mktemp("peer"), free_port())
+    sasl = {
+        "smtpd_sasl_auth_enable": "yes",
+        "smtpd_sasl_type": "dovecot",
+        "smtpd_sasl_path": path,
+        "smtpd_tls_auth_only": "no",
+        "mynetworks": "192.0.2.0/24",
+    }
+    peer.start(1, extra=sasl)
+    try:
+        with smtplib.SMTP("127.0.0.1", peer.port, timeout=30) as client:
+            client.ehlo("client.example")
+            assert set(client.esmtp_features["auth"].split()) == {"PLAIN", "LOGIN"}
+            assert client.mail("a@b.example")[0] == 250
+            assert client.rcpt("far@elsewhere.example")[0] >= 400, "no relay without a login"
+            client.rset()
+            with pytest.raises(smtplib.SMTPAuthenticationError):
+                client.login("alice@example.test", "wrong")
+            assert client.login("alice@example.test", "wonderland")[0] == 235
+            assert client.mail("a@b.example")[0] == 250
+            assert client.rcpt("far@elsewhere.example")[0] == 250
+        assert "sasl_username=alice@example.test" in peer.log()
+    finally:
+        peer.postfix("stop")
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        b"AUTH\t1\tPLAIN\tservice=smtp\n",
+        b"VERSION\t2\t0\n",
+        b"VERSION\tx\t0\n",
+        b"VERSION\t1\t1\nCPID\t1\nAUTH\tx\tPLAIN\tservice=smtp\n",
+        b"VERSION\t1\t1\nAUTH\t1\tPLAIN\n",
+        b"VERSION\t1\t1\nAUTH\t1\tPLAIN\tservice=smtp\tresp=***\n",
+        b"VERSION\t1\t1\n\xff\xfe\n",
+        b"x" * 20_000,
+    ],
+    ids=range(8),
+)
+def test_who_does_not_speak_the_protocol_is_cut_off_and_others_are_not(
+    auth_socket: tuple[RunningSystem, str], lines: bytes
+) -> None:
+    system, path = auth_socket
+    system.expect_log(r"a client of service auth was cut off")
+    good = socket.socket(socket.AF_UNIX)
+    good.connect(path)
+    good.settimeout(10)
+    with socket.socket(socket.AF_UNIX) as bad:
+        bad.settimeout(10)
+        bad.connect(path)
+        bad.sendall(lines)
+        received = b""
+        while data := bad.recv(4096):
+            received += data
+        assert b"OK" not in received.partition(b"DONE\n")[2]
+    good.sendall(b"VERSION\t1\t1\nCPID\t9\nAUTH\t7\tLOGIN\tservice=smtp\tnologin\n")
+    answers = b""
+    while b"CONT\t7\t" not in answers:
+        answers += good.recv(4096)
+    assert answers.endswith(b"CONT\t7\tVXNlcm5hbWU6\n")
+    good.sendall(b"CONT\t7\tYWxpY2VAZXhhbXBsZS50ZXN0\n")
+    assert good.recv(4096) == b"CONT\t7\tUGFzc3dvcmQ6\n"
+    good.sendall(b"CONT\t7\td29uZGVybGFuZA==\n")
+    assert good.recv(4096) == b"OK\t7\tuser=alice@example.test\n"
+    good.close()
