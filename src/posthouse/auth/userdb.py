@@ -88,9 +88,15 @@ class ChainUserDb:
         home = fields.get("home") or self._home.fill(values)
         values["home"] = home
         mail = fields.get("mail") or self._mail.fill(values)
+        uid = _number(fields, "uid", self._uid)
+        if uid != self._uid:
+            words = (
+                f"uid={uid}, but mailboxes are opened with uid {self._uid}: set virtual_user in main.cf to that user"
+            )
+            self._trouble("userdb", words)
         return UserEntry(
             user,
-            _number(fields, "uid", self._uid),
+            uid,
             _number(fields, "gid", self._gid),
             home,
             _with_home(mail, home),
