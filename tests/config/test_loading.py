@@ -140,7 +140,7 @@ def test_all_of_postfixs_own_names_are_known() -> None:
 @pytest.mark.parametrize(
     ("name", "found"),
     [
-        ("service/auth/unix_listener/\\svar\\sx/mode", "service/*/unix_listener/*/mode"),
+        ("service/stats/unix_listener/\\svar\\sx/mode", "service/*/unix_listener/*/mode"),
         ("passdb/1/driver", "passdb/*/driver"),
         ("protocol/imap/mail_plugins", "mail_plugins"),
         ("local/10.0.0.0\\s8/protocol/imap/ssl_cert", "ssl_cert"),

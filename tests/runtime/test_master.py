@@ -199,6 +199,7 @@ def test_a_stop_in_the_middle_of_a_reload_ends_old_and_new_processes(start: Call
 
 def test_a_configuration_that_a_process_cannot_use_leaves_the_old_one_at_work(start: Callable[..., Run]) -> None:
     run = start("RefusesANewName", "mail_name=before")
+    run.wait_for_log("started, pid")
     main = run.etc / "main.cf"
     main.write_text(main.read_text().replace("mail_name = before", "mail_name = after"))
     run.process.send_signal(signal.SIGHUP)
