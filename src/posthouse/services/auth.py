@@ -369,7 +369,7 @@ class AuthProcess(ProcessMain):
         if is_mailbox and mechanism.is_plaintext and self._refuses_plaintext and not request.secured:
             respond(AuthFailure(False, "plaintext authentication is disabled", protocol_error=True))
             return
-        if len(exchanges) >= self._exchange_limit:
+        if len(exchanges) >= self._exchange_limit or len(self._tasks) >= self._exchange_limit:
             respond(AuthFailure(True, "too many exchanges are open"))
             return
         exchange = Exchange(request, mechanism, self._monotonic(), self._exchange_timeout_s, opens_mailbox=is_mailbox)

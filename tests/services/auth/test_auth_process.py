@@ -5,6 +5,7 @@ import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from posthouse.auth.directory import Directory
@@ -371,3 +372,39 @@ def test_directory_look_ups_are_fast(tmp_path: Path) -> None:
         assert (time.process_time() - begun) / 5000 < 200e-6
 
     run(tmp_path, scene)
+
+
+def test_users_of_a_passwd_file_log_in_and_too_many_at_once_are_put_off(tmp_path: Path) -> None:
+    users = tmp_path / "users"
+    users.write_text("carol:{PLAIN}secret:1:2::/mail/carol::userdb_quota_rule=*:storage=2M user=Carol@example.org\n")
+    chain = {
+        "passdb/1/driver": "passwd-file",
+        "passdb/1/args": str(users),
+        "passdb/2/driver": "directory",
+        "userdb/1/driver": "prefetch",
+        "userdb/2/driver": "passwd-file",
+        "userdb/2/args": f"username_format=%Ln {users}",
+        "userdb/3/driver": "directory",
+    }
+
+    async def test() -> None:
+        async with auth_running(tmp_path, {"auth_exchange_limit": "3"}, chain) as world:
+            login, mailbox = world.peer(AUTH_LOGIN, "login"), world.peer(AUTH_USERDB, "mailbox")
+            answer = await login.call(plain("carol", "secret"))
+            assert isinstance(answer, AuthSuccess)
+            assert answer.user == "Carol@example.org"
+            entry = await mailbox.call(Redeem(answer.ticket, "imap"))
+            assert isinstance(entry, UserEntry)
+            assert (entry.user, entry.quota_octets) == ("Carol@example.org", 2 << 20)
+            found = await world.peer(AUTH_USERDB, "queue").call(LookupUser("carol@example.org", "lmtp"))
+            assert isinstance(found, UserEntry)
+            assert (found.uid, found.home) == (1, "/mail/carol")
+            assert isinstance(await login.call(plain("bob@example.org", "secret")), AuthSuccess), "the next block"
+            users.write_text("")
+            assert isinstance(await login.call(plain("carol", "secret")), AuthFailure), "a change counts at once"
+            answers = await asyncio.gather(
+                *(login.call(msgspec.structs.replace(plain("x", "y"), session=number)) for number in range(20))
+            )
+            assert {one.temporary for one in answers if isinstance(one, AuthFailure)} == {True, False}
+
+    asyncio.run(test())
