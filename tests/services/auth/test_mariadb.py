@@ -1,11 +1,13 @@
 """The reference dovecot.conf and dovecot-mysql.conf, unchanged, against a real MariaDB with PostfixAdmin's table."""
 
+import imaplib
 import os
 import shutil
+import smtplib
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -27,6 +29,7 @@ from posthouse.runtime.schema import (
     UserEntry,
 )
 from tests.queue.asynchronous import asynchronous
+from tests.running import RunningSystem
 from tests.services.auth.world import auth_running, plain
 
 REFERENCE = Path(__file__).parents[2] / "data/reference"
@@ -208,3 +211,32 @@ def test_while_the_server_is_away_logins_wait_and_afterwards_they_work(
             assert isinstance(await login.call(plain("user1@example.test", "password")), AuthSuccess)
 
     test(tmp_path)
+
+
+def test_the_whole_system_logs_him_in_from_inside_its_jails(
+    mariadb: MariaDb, values: dict[str, str], new_sandbox: Callable[..., RunningSystem]
+) -> None:
+    blocks = [f"dovecot/{name}={value}" for name, value in values.items() if name.startswith(("passdb", "userdb"))]
+    system = new_sandbox(*blocks, "dovecot/disable_plaintext_auth=no")
+    # The database says 89; this system is one user's.
+    system.expect_log(r"uid=89, but mailboxes are opened with uid")
+    host, port = system.endpoint("imap")
+    with imaplib.IMAP4(host, port, timeout=20) as client:
+        with pytest.raises(imaplib.IMAP4.error, match="AUTHENTICATIONFAILED"):
+            client.login("user1@example.test", "wrong")
+        assert client.login("user1@example.test", "password")[0] == "OK"
+        assert client.append("INBOX", "", "", b"Subject: x\r\n\r\nhello\r\n")[0] == "OK"
+        assert client.select("INBOX")[1] == [b"1"]
+    message = "Subject: to an SQL user\r\n\r\nhello\r\n"
+    host, port = system.endpoint("smtp")
+    with smtplib.SMTP(host, port, timeout=20) as smtp:
+        with pytest.raises(smtplib.SMTPRecipientsRefused):
+            smtp.sendmail("a@b.example", ["nobody@example.test"], message)
+        smtp.sendmail("a@b.example", ["user1@example.test"], message)
+    host, port = system.endpoint("imap")
+    give_up = time.monotonic() + 20
+    with imaplib.IMAP4(host, port, timeout=20) as client:
+        client.login("user1@example.test", "password")
+        while client.select("INBOX")[1] != [b"2"]:
+            assert time.monotonic() < give_up
+            time.sleep(0.1)
