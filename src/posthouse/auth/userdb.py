@@ -57,9 +57,12 @@ class ChainUserDb:
         uid: int,
         gid: int,
         delimiters: str,
+        valid_uids: tuple[int, int],
         trouble: Callable[[str, str], None],
     ) -> None:
+        """`valid_uids`: the lowest and the highest (0: none) that a database may give."""
         self._blocks = blocks
+        self._first_uid, self._last_uid = valid_uids
         self._home = home
         self._mail = mail
         self._uid = uid
@@ -89,6 +92,11 @@ class ChainUserDb:
         values["home"] = home
         mail = fields.get("mail") or self._mail.fill(values)
         uid = _number(fields, "uid", self._uid)
+        if "uid" in fields and (uid < self._first_uid or 0 < self._last_uid < uid):
+            raise DatabaseError(
+                f"uid={uid} is not permitted: first_valid_uid = {self._first_uid}, last_valid_uid = {self._last_uid}"
+                " in dovecot.conf"
+            )
         if uid != self._uid:
             words = (
                 f"uid={uid}, but mailboxes are opened with uid {self._uid}: set virtual_user in main.cf to that user"

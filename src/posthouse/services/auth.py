@@ -224,6 +224,7 @@ class AuthProcess(ProcessMain):
                 uid=self._owner[0],
                 gid=self._owner[1],
                 delimiters=main[RECIPIENT_DELIMITER],
+                valid_uids=(dovecot[parameters.FIRST_VALID_UID], dovecot[parameters.LAST_VALID_UID]),
                 trouble=self._trouble,
             )
         self._userdb = UserDb(

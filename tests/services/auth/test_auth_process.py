@@ -376,7 +376,9 @@ def test_directory_look_ups_are_fast(tmp_path: Path) -> None:
 
 def test_users_of_a_passwd_file_log_in_and_too_many_at_once_are_put_off(tmp_path: Path) -> None:
     users = tmp_path / "users"
-    users.write_text("carol:{PLAIN}secret:1:2::/mail/carol::userdb_quota_rule=*:storage=2M user=Carol@example.org\n")
+    users.write_text(
+        "carol:{PLAIN}secret:501:502::/mail/carol::userdb_quota_rule=*:storage=2M user=Carol@example.org\n"
+    )
     chain = {
         "passdb/1/driver": "passwd-file",
         "passdb/1/args": str(users),
@@ -398,7 +400,7 @@ def test_users_of_a_passwd_file_log_in_and_too_many_at_once_are_put_off(tmp_path
             assert (entry.user, entry.quota_octets) == ("Carol@example.org", 2 << 20)
             found = await world.peer(AUTH_USERDB, "queue").call(LookupUser("carol@example.org", "lmtp"))
             assert isinstance(found, UserEntry)
-            assert (found.uid, found.home) == (1, "/mail/carol")
+            assert (found.uid, found.home) == (501, "/mail/carol")
             assert isinstance(await login.call(plain("bob@example.org", "secret")), AuthSuccess), "the next block"
             users.write_text("")
             assert isinstance(await login.call(plain("carol", "secret")), AuthFailure), "a change counts at once"
@@ -406,5 +408,37 @@ def test_users_of_a_passwd_file_log_in_and_too_many_at_once_are_put_off(tmp_path
                 *(login.call(msgspec.structs.replace(plain("x", "y"), session=number)) for number in range(20))
             )
             assert {one.temporary for one in answers if isinstance(one, AuthFailure)} == {True, False}
+
+    asyncio.run(test())
+
+
+@pytest.mark.parametrize(
+    ("uid", "limits", "is_right"),
+    [
+        ("499", {}, False),
+        ("500", {}, True),
+        ("89", {"first_valid_uid": "89"}, True),
+        ("600", {"last_valid_uid": "599"}, False),
+    ],
+)
+def test_a_uid_out_of_bounds_opens_no_mailbox(tmp_path: Path, uid: str, limits: dict[str, str], is_right: bool) -> None:
+    chain = {
+        "passdb/1/driver": "static",
+        "passdb/1/args": "password={PLAIN}secret",
+        "userdb/1/driver": "static",
+        "userdb/1/args": f"uid={uid}",
+    }
+
+    async def test() -> None:
+        async with auth_running(tmp_path, {}, {**chain, **limits}) as world:
+            answer = await world.peer(AUTH_LOGIN, "login").call(plain("carol", "secret"))
+            assert isinstance(answer, AuthSuccess)
+            redeem = world.peer(AUTH_USERDB, "mailbox").call(Redeem(answer.ticket, "imap"))
+            if is_right:
+                assert isinstance(await redeem, UserEntry)
+            else:
+                with pytest.raises(TempFail):
+                    await redeem
+                assert any("is not permitted: first_valid_uid" in line for line in world.log())
 
     asyncio.run(test())

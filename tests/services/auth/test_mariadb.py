@@ -216,7 +216,10 @@ def test_while_the_server_is_away_logins_wait_and_afterwards_they_work(
 def test_the_whole_system_logs_him_in_from_inside_its_jails(
     mariadb: MariaDb, values: dict[str, str], new_sandbox: Callable[..., RunningSystem]
 ) -> None:
-    blocks = [f"dovecot/{name}={value}" for name, value in values.items() if name.startswith(("passdb", "userdb"))]
+    values = {**values, "first_valid_uid": "89"}
+    blocks = [
+        f"dovecot/{name}={value}" for name, value in values.items() if name.startswith(("passdb", "userdb", "first_"))
+    ]
     system = new_sandbox(*blocks, "dovecot/disable_plaintext_auth=no")
     # The database says 89; this system is one user's.
     system.expect_log(r"uid=89, but mailboxes are opened with uid")

@@ -243,6 +243,24 @@ DEFAULT_PASS_SCHEME: Final = declare_dovecot(
         "The scheme of a stored password without a {SCHEME} prefix.",
     )
 )
+FIRST_VALID_UID: Final = declare_dovecot(
+    Param(
+        "first_valid_uid",
+        integer,
+        "500",
+        "Users to whom a userdb gives a lower uid may not log in and get no mail: those are system users.",
+        minimum=0,
+    )
+)
+LAST_VALID_UID: Final = declare_dovecot(
+    Param(
+        "last_valid_uid",
+        integer,
+        "0",
+        "Users to whom a userdb gives a higher uid may not log in and get no mail; 0 is no limit.",
+        minimum=0,
+    )
+)
 MAIL_HOME: Final = declare_dovecot(
     Param(
         "mail_home",
