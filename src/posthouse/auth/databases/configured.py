@@ -89,11 +89,13 @@ def uses_network(values: Mapping[str, str]) -> bool:
                 try:
                     path = inside.get("args", "")
                     settings = parse_query_file(Path(path).read_text("utf-8"), path)
-                    hosts = parse_connect(settings.get("connect", ""), path).get("host", ["localhost"])
+                    hosts = parse_connect(settings.get("connect", ""), path).get("host", [])
                 except (OSError, ValueError):
                     continue  # auth says what is wrong
+                # For MySQL "localhost" is the socket, for PostgreSQL it is the network.
+                local = ("localhost",) if settings.get("driver") == "mysql" else ()
                 if settings.get("driver") != "sqlite" and any(
-                    not host.startswith("/") and host != "localhost" for host in hosts
+                    not host.startswith("/") and host not in local for host in hosts
                 ):
                     return True
     return False

@@ -22,6 +22,8 @@ QUERY_TIMEOUT_S: Final = 10.0
 """A client waits for both; SMTP and IMAP clients do so for a minute and more."""
 MYSQL_SOCKETS: Final = ("/run/mysqld/mysqld.sock", "/var/run/mysqld/mysqld.sock", "/var/lib/mysql/mysql.sock")
 """Where "host=localhost" is, for the client library too."""
+PG_SOCKETS: Final = "/var/run/postgresql"
+"""Where libpq looks without a host on Debian."""
 Row = Mapping[str, str | None]
 
 
@@ -173,7 +175,88 @@ class MySqlDriver:
         return connection
 
 
-DRIVERS: Final[Mapping[str, Callable[[str, str], Driver]]] = {"mysql": MySqlDriver, "sqlite": SqliteDriver}
+# ── PostgreSQL ──
+
+
+class _PgConnection:
+    """asyncpg in a thread of ours: the thread has a loop of its own, which runs while a question is open."""
+
+    def __init__(self, driver: "PgDriver") -> None:
+        self._loop = asyncio.new_event_loop()
+        try:
+            self._connection: Any = self._loop.run_until_complete(driver.open())
+        except BaseException:
+            self._loop.close()
+            raise
+
+    def rows(self, query: Query, values: Sequence[str]) -> list[Row]:
+        found = self._loop.run_until_complete(self._connection.fetch(query.text, *values, timeout=QUERY_TIMEOUT_S))
+        return [{name: _text(value) for name, value in row.items()} for row in found]
+
+    def close(self) -> None:
+        # The caller's thread may have a loop that runs; two of them do not go together.
+        ending = threading.Thread(target=self._end)
+        ending.start()
+        ending.join()
+
+    def _end(self) -> None:
+        self._connection.terminate()
+        self._loop.run_until_complete(asyncio.sleep(0))
+        self._loop.close()
+
+
+class PgDriver:
+    name = "pgsql"
+
+    def __init__(self, connect: str, path: str) -> None:
+        import asyncpg  # type: ignore[import-untyped]
+
+        self._module: Any = asyncpg
+        self.errors: tuple[type[Exception], ...] = (
+            asyncpg.PostgresError,
+            asyncpg.InterfaceError,
+            OSError,
+            TimeoutError,
+        )
+        found = parse_connect(connect, path)
+        known = {"host", "hostaddr", "port", "user", "password", "dbname", "sslmode", "connect_timeout"}
+        if unknown := sorted(set(found) - known):
+            raise BadDatabase(f"{path}: connect: {unknown[0]} is not known (known: {', '.join(sorted(known))})")
+        self._options: dict[str, Any] = {
+            "host": [*found.get("host", []), *found.get("hostaddr", [])] or [PG_SOCKETS],
+            "port": int(found.get("port", ["5432"])[-1]),
+            "user": found.get("user", [None])[-1],
+            "password": found.get("password", [None])[-1],
+            "database": found.get("dbname", [None])[-1],
+            "ssl": found.get("sslmode", ["prefer"])[-1],
+        }
+
+    async def open(self) -> Any:
+        failure: Exception | None = None
+        for host in self._options["host"]:
+            options = {**self._options, "host": host}
+            if host.startswith("/"):
+                options["ssl"] = False
+            try:
+                # No prepared statements are kept: poolers between us and the server do not like them.
+                return await self._module.connect(**options, timeout=CONNECT_TIMEOUT_S, statement_cache_size=0)
+            except self.errors as error:
+                failure = failure or error
+        assert failure is not None
+        raise failure
+
+    def compile(self, text: str) -> Query:
+        return compile_query(text, lambda number: f"${number}::text")
+
+    def connect(self) -> Connection:
+        return _PgConnection(self)
+
+
+DRIVERS: Final[Mapping[str, Callable[[str, str], Driver]]] = {
+    "mysql": MySqlDriver,
+    "pgsql": PgDriver,
+    "sqlite": SqliteDriver,
+}
 
 
 # ── a database ──
