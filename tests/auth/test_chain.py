@@ -67,7 +67,7 @@ def test_a_database_that_is_down_is_never_a_rejection_and_never_a_login() -> Non
     assert ask(Block(down), Block(Fake("b", "right"))).is_right
     for rule in Rule:
         outcome = ask(Block(down, on_trouble=rule))
-        assert not outcome.is_right
+        assert (outcome.is_right, outcome.is_temporary) == (False, True)
     assert ask(Block(down, is_deny=True), Block(Fake("b", "right"))).is_temporary
 
 

@@ -59,7 +59,7 @@ class Outcome(msgspec.Struct, frozen=True):
     is_temporary: bool = False
 
 
-_NEVER_OK: Final = {Rule.RETURN_OK: Rule.RETURN, Rule.CONTINUE_OK: Rule.CONTINUE}
+_NEVER_OK: Final = {Rule.RETURN_OK: Rule.RETURN, Rule.RETURN_FAIL: Rule.RETURN, Rule.CONTINUE_OK: Rule.CONTINUE}
 Verify = Callable[[PassFound, str], Awaitable[bool]]
 """Is the client's password that one? With the database's default scheme. Raises for a hash that cannot be checked."""
 
@@ -94,7 +94,7 @@ async def authenticate(
             if block.is_deny:
                 return Outcome(False, "a passdb with deny=yes cannot be asked", name, is_temporary=True)
         if outcome is None:
-            # Whatever the rule says: what could not be asked lets nobody in.
+            # Whatever the rule says: what could not be asked lets nobody in, and refuses nobody.
             rule = _NEVER_OK.get(block.on_trouble, block.on_trouble)
         elif outcome.is_right:
             rule = block.on_success
