@@ -144,8 +144,12 @@ async def test_octets_that_are_no_utf8_stop_nothing(tmp_path: Path) -> None:
     async with running(tmp_path) as rig:
         box = await rig.agent("mailbox")
         maildrop = tmp_path / "spool/maildrop"
-        (maildrop / "bad-envelope").write_bytes(MAGIC + b"from j\xe9\nto alice@example.test\n\nSubject: x\n\nhi\n")
-        (maildrop / "bad-name").write_bytes(MAGIC + b"from j\nto a@example.test\nfullname \xff\n\nSubject: x\n\nhi\n")
+        for name, lines in (
+            ("bad-envelope", b"from j\xe9\nto alice@example.test\n"),
+            ("bad-name", b"from j\nto a@example.test\nfullname \xff\n"),
+        ):
+            (tmp_path / name).write_bytes(MAGIC + lines + b"\nSubject: x\n\nhi\n")
+            (tmp_path / name).rename(maildrop / name)  # whole at once, as postdrop leaves them
         for content in (b"Message-Id: <\xe9\xff@x>\nSubject: \xff\n\n\xfe\n", b"Subject: good\n\nhi\n"):
             leave(str(maildrop), format_drop(Drop("joe", ["alice@example.test"], content=content)))
         await rig.until(lambda: sum("removed" in line for line in rig.log) == 2)
