@@ -99,8 +99,9 @@ def test_a_failing_flush_of_the_journal_is_loud_and_nothing_behind_it_is_acknowl
     for number in range(3):
         assert send(world, "smtp", f"refused{number}")[0] in (451, 452)
     assert world.injection.disarm() > 0
-    assert "error: the journal cannot be written" in world.log.read_text()
-    assert "nothing of this batch was acknowledged" in world.log.read_text()
+    # Log lines travel on their own, up to a moment after the reply.
+    assert world.wait(lambda: "error: the journal cannot be written" in world.log.read_text(), 20)
+    assert world.wait(lambda: "nothing of this batch was acknowledged" in world.log.read_text(), 20)
     assert world.wait(lambda: send(world, "smtp", "after")[0] == 250, 20)
     assert world.wait(lambda: world.queued() == 0, 20)
     assert not any(is_there(world, f"refused{number}") for number in range(3))
