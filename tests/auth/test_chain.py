@@ -40,11 +40,16 @@ DOWN = DatabaseError("down")
 
 
 def ask(*blocks: Block[Any], password: str = "right", question: Question = QUESTION) -> Outcome:
-    async def verify(found: PassFound, scheme: str) -> bool:
-        assert scheme == "PLAIN"
-        return found.stored == password
+    class Shown:
+        async def find(self, database: Any, question: Question) -> PassFound | None:
+            found: PassFound | None = await database.password(question)
+            return found
 
-    return asyncio.run(authenticate(blocks, question, verify, lambda *_: None))
+        async def verify(self, found: PassFound, default_scheme: str) -> bool:
+            assert default_scheme == "PLAIN"
+            return found.stored == password
+
+    return asyncio.run(authenticate(blocks, question, Shown(), lambda *_: None))
 
 
 def test_the_first_that_knows_the_password_decides() -> None:

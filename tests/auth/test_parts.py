@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 from posthouse.auth import passdb as passdb_module
 from posthouse.auth import tickets as tickets_module
+from posthouse.auth.databases.chain import Block
+from posthouse.auth.databases.embedded import EmbeddedDatabase
 from posthouse.auth.databases.lookup import Question
 from posthouse.auth.directory import Directory
 from posthouse.auth.hashing import Busy, HashPool
@@ -170,13 +172,16 @@ def test_every_wrong_login_costs_exactly_one_hash(tmp_path: Path) -> None:
     decoy = CHEAP.decoy()
     names = LoginNames(Template.parse("%Lu"), "", "")
     passdb = PassDb(
-        directory=directory,
+        blocks=[Block(EmbeddedDatabase(lambda: directory, "PLAIN"))],
+        masters=[],
+        master_separator="",
         names=names,
         pool=Counting(),  # type: ignore[arg-type]
         verified=VerifiedCache(1 << 20, 100),
         decoy=decoy,
-        default_scheme="PLAIN",
         monotonic=lambda: 0.0,
+        spawn=lambda work: pytest.fail("nothing waits here"),
+        trouble=lambda *words: pytest.fail(str(words)),
     )
     verdicts: list[Verdict] = []
     for user, password, authzid in (

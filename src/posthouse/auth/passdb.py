@@ -1,23 +1,26 @@
 """Is the password right? One path for every answer.
 
-An unknown name, a name nobody can have and a disabled account go through the same hash as a wrong password does, so
-that the time an answer takes does not tell which names exist.
+The blocks of the chain are asked in order (databases/chain.py). An unknown name, a name nobody can have and a disabled
+account go through the same hash as a wrong password does, so that the time an answer takes does not tell which names
+exist.
 """
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
-from posthouse.auth.databases.chain import Block, Outcome, authenticate
-from posthouse.auth.databases.lookup import PassDatabase, PassFound, Question
-from posthouse.auth.directory import Directory, DirectoryError
+from posthouse.auth.databases.chain import AnyPassDatabase, Block, Existence, Outcome, Unsuitable, authenticate
+from posthouse.auth.databases.lookup import PassFound, Question
 from posthouse.auth.hashing import Busy, HashPool
 from posthouse.auth.loginname import BadLoginName, LoginNames
 from posthouse.auth.schemes import UnknownScheme
 from posthouse.auth.verified import VerifiedCache
 from posthouse.protocol.sasl_mechanisms import Credentials
+from posthouse.runtime.immediate import run_until_it_waits
+
+_EXISTENCE: Final = Existence()
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -30,95 +33,36 @@ class Verdict(msgspec.Struct, frozen=True):
     is_temporary: bool = False
     is_disabled: bool = False
     error: str = ""
-    database: str = "directory"
+    database: str = "passdb"
     """Which one decided, for the log."""
     fields: Mapping[str, str] = {}
     """What it said besides (userdb_*, for prefetch)."""
+    master: str = ""
+    """Whose password it was, if it was a master user's."""
 
 
 Answer = Callable[[Verdict], None]
 
 
+class Identity(msgspec.Struct, frozen=True):
+    """Who logs in: the name to look up, the master user who acts for him ("" for himself), what is wrong with them."""
+
+    user: str
+    master: str = ""
+    wrong: str = ""
+
+
 class PassDb:
-    def __init__(
-        self,
-        *,
-        directory: Directory,
-        names: LoginNames,
-        pool: HashPool,
-        verified: VerifiedCache,
-        decoy: str,
-        default_scheme: str,
-        monotonic: Callable[[], float],
-    ) -> None:
-        self.directory = directory
-        self.names = names
-        self.pool = pool
-        self.verified = verified
-        self.default_scheme = default_scheme
-        self._decoy = decoy
-        self._monotonic = monotonic
-
-    def check(self, credentials: Credentials, question: Question, answer: Answer) -> None:
-        """`question` has no user yet. Answers now (remembered password, broken database) or from the loop later."""
-        user, wrong = name_of(self.names, credentials)
-        wrong = wrong or "Password mismatch"
-        try:
-            account = self.directory.account(user) if wrong == "Password mismatch" else None
-        except DirectoryError as error:
-            answer(Verdict(user, is_temporary=True, reason="directory lookup failed", error=str(error)))
-            return
-        if account is None and wrong == "Password mismatch":
-            wrong = "unknown user"
-        stored = account.password if account is not None else self._decoy
-        password = credentials.password
-        if account is not None and self.verified.has(user, stored, password, self._monotonic()):
-            answer(_right(user, account.is_disabled))
-            return
-
-        def hashed(result: bool | Exception) -> None:
-            if isinstance(result, Busy):
-                answer(Verdict(user, is_temporary=True, reason="too many logins at the moment"))
-            elif isinstance(result, UnknownScheme):
-                answer(Verdict(user, is_temporary=True, reason="password scheme", error=str(result)))
-            elif isinstance(result, Exception):
-                answer(Verdict(user, is_temporary=True, reason="internal error", error=repr(result)))
-            elif result and account is not None:
-                self.verified.add(user, stored, password, self._monotonic())
-                answer(_right(user, account.is_disabled))
-            else:
-                answer(Verdict(user, reason=wrong))
-
-        try:
-            self.pool.verify(question.remote, stored, password, self.default_scheme, hashed, user=user)
-        except Busy as error:
-            hashed(error)
-
-
-def name_of(names: LoginNames, credentials: Credentials) -> tuple[str, str]:
-    """The name to look up, and what is wrong with it ("" for nothing)."""
-    try:
-        user = names.parse(credentials.authcid)
-    except BadLoginName as error:
-        return credentials.authcid, str(error)
-    if not credentials.authzid:
-        return user, ""
-    # To act as somebody else takes a master user, which there is none; as oneself is fine (RFC 4616 s2).
-    try:
-        is_same = names.parse(credentials.authzid) == user
-    except BadLoginName:
-        is_same = False
-    return user, "" if is_same else f"requested login as {credentials.authzid}, but there are no master users"
-
-
-class ChainPassDb:
-    """The passdb blocks of dovecot.conf, asked in tasks. `trouble` hears of databases that cannot be asked."""
+    """`blocks` and `masters` (those with master = yes) come from dovecot.conf. `trouble` hears of databases that cannot
+    be asked; `decoy` is a hash that nothing fits."""
 
     def __init__(
         self,
         *,
-        blocks: Sequence[Block[PassDatabase]],
+        blocks: Sequence[Block[AnyPassDatabase]],
+        masters: Sequence[Block[AnyPassDatabase]],
         names: LoginNames,
+        master_separator: str,
         pool: HashPool,
         verified: VerifiedCache,
         decoy: str,
@@ -127,75 +71,148 @@ class ChainPassDb:
         trouble: Callable[[str, str], None],
     ) -> None:
         self._blocks = blocks
+        self._masters = masters
         self._names = names
+        self._master_separator = master_separator
         self._pool = pool
         self._verified = verified
         self._decoy = decoy
         self._monotonic = monotonic
         self._spawn = spawn
         self._trouble = trouble
+        self._is_immediate = all(getattr(one.database, "is_immediate", False) for one in (*blocks, *masters))
 
     def check(self, credentials: Credentials, question: Question, answer: Answer) -> None:
-        self._spawn(self._check(credentials, question, answer))
+        """`question` has no user yet. Answers now (a remembered password, a broken database) or from the loop later."""
+        work = self._check(credentials, question, answer)
+        if self._is_immediate:
+            run_until_it_waits(work, self._spawn)
+        else:
+            self._spawn(work)
+
+    def identify(self, authcid: str, authzid: str) -> Identity:
+        """RFC 4616 s2: acting as somebody else takes a master user: an authorization identity, or user*master with the
+        separator of dovecot.conf."""
+        target = authzid
+        if not target and self._master_separator and self._master_separator in authcid:
+            target, _, authcid = authcid.partition(self._master_separator)
+        try:
+            user = self._names.parse(authcid)
+        except BadLoginName as error:
+            return Identity(authcid, wrong=str(error))
+        if not target:
+            return Identity(user)
+        try:
+            wanted = self._names.parse(target)
+        except BadLoginName as error:
+            return Identity(user, wrong=f"requested login as {target}: {error}")
+        if wanted == user:
+            return Identity(user)
+        if not self._masters:
+            return Identity(user, wrong=f"requested login as {target}, but there are no master users")
+        return Identity(wanted, master=user)
 
     async def _check(self, credentials: Credentials, question: Question, answer: Answer) -> None:
-        user, wrong = name_of(self._names, credentials)
-        question = msgspec.structs.replace(question, user=user)
-        hashes = 0
+        who = self.identify(credentials.authcid, credentials.authzid)
+        proof = _Password(self, credentials.password, question)
+        verdict = await self._judge(who, question, proof)
+        answer(verdict)
 
-        async def verify(found: PassFound, scheme: str) -> bool:
-            nonlocal hashes
-            hashes += 1
-            return await self._verify(question, found.stored, credentials.password, scheme)
-
+    async def _judge(self, who: Identity, question: Question, proof: "_Password") -> Verdict:
+        question = msgspec.structs.replace(question, user=who.user, master=who.master)
         try:
-            if wrong:
-                outcome = Outcome(False, wrong, "passdb")
+            if who.wrong:
+                outcome = Outcome(False, who.wrong, self._first_name())
+            elif who.master:
+                outcome = await self._as_master(question, proof)
             else:
-                outcome = await authenticate(self._blocks, question, verify, self._trouble)
-            if not outcome.is_right and not hashes and not outcome.is_temporary:
+                outcome = await authenticate(self._blocks, question, proof, self._trouble)
+            if not outcome.is_right and not proof.hashes and not outcome.is_temporary:
                 # An unknown user costs what a wrong password costs.
-                await self._verify(question, self._decoy, credentials.password, "")
+                await proof.compare(self._decoy, "")
         except Busy:
-            answer(Verdict(user, is_temporary=True, reason="too many logins at the moment"))
-            return
+            return Verdict(who.user, is_temporary=True, reason="too many logins at the moment")
         except Exception as error:
             # UnknownScheme is the administrator's, everything else ours; neither says anything about the password.
             words = str(error) if isinstance(error, UnknownScheme) else repr(error)
-            answer(Verdict(user, is_temporary=True, reason="internal error", error=words))
-            return
-        renamed = outcome.fields.get("user", user) if outcome.is_right else user
-        answer(
-            Verdict(
-                renamed,
-                outcome.is_right,
-                outcome.reason,
-                outcome.is_temporary,
-                database=outcome.database,
-                fields=outcome.fields,
+            return Verdict(
+                who.user, is_temporary=True, reason="internal error", error=words, database=self._first_name()
             )
+        return Verdict(
+            outcome.fields.get("user", who.user) if outcome.is_right else who.user,
+            outcome.is_right,
+            outcome.reason,
+            outcome.is_temporary,
+            outcome.is_disabled,
+            database=outcome.database,
+            fields=outcome.fields,
+            master=who.master,
         )
 
-    async def _verify(self, question: Question, stored: str, password: bytes, scheme: str) -> bool:
+    async def _as_master(self, question: Question, proof: "_Password") -> Outcome:
+        """The master's password decides; with pass = yes the user must exist in the other blocks and be allowed in."""
+        master = msgspec.structs.replace(question, user=question.master, master="", login_user=question.user)
+        found = await authenticate(self._masters, master, proof, self._trouble)
+        if not found.is_right:
+            return found
+        block = next((one for one in self._masters if one.database.name == found.database), None)
+        if block is None or not block.passes_on:
+            return Outcome(True, "", found.database)
+        return await authenticate(self._blocks, question, _EXISTENCE, self._trouble)
+
+    async def compare(self, question: Question, stored: str, password: bytes, scheme: str) -> bool:
         """Raises Busy, UnknownScheme."""
         if self._verified.has(question.user, stored, password, self._monotonic()):
             return True
-        done: asyncio.Future[bool | Exception] = asyncio.get_running_loop().create_future()
+        answered: list[bool | Exception] = []
+        waiting: asyncio.Future[bool | Exception] | None = None
 
         def hashed(result: bool | Exception) -> None:
-            if not done.done():
-                done.set_result(result)
+            if waiting is None:
+                answered.append(result)
+            elif not waiting.done():
+                waiting.set_result(result)
 
         self._pool.verify(question.remote, stored, password, scheme, hashed, user=question.user)
-        result = await done
+        if answered:
+            result = answered[0]
+        else:
+            waiting = asyncio.get_running_loop().create_future()
+            result = await waiting
         if isinstance(result, Exception):
             raise result
         if result and stored != self._decoy:
             self._verified.add(question.user, stored, password, self._monotonic())
         return result
 
+    def _first_name(self) -> str:
+        return self._blocks[0].database.name if self._blocks else "passdb"
 
-def _right(user: str, is_disabled: bool) -> Verdict:
-    if is_disabled:
-        return Verdict(user, reason="user is disabled", is_disabled=True)
-    return Verdict(user, is_right=True)
+
+class _Password:
+    """A Proof: a password in clear text. Counts what it cost."""
+
+    def __init__(self, passdb: PassDb, password: bytes, question: Question) -> None:
+        self._passdb = passdb
+        self._password = password
+        self._question = question
+        self.hashes = 0
+
+    async def find(self, database: AnyPassDatabase, question: Question) -> PassFound | None:
+        self._question = question
+        check = getattr(database, "check", None)
+        if check is not None:
+            found: PassFound | None = await check(question, self._password)
+            return found
+        look_up = getattr(database, "password", None)
+        if look_up is None:
+            raise Unsuitable(f"{database.name} takes no passwords")
+        found = await look_up(question)
+        return found
+
+    async def verify(self, found: PassFound, default_scheme: str) -> bool:
+        return await self.compare(found.stored, default_scheme)
+
+    async def compare(self, stored: str, default_scheme: str) -> bool:
+        self.hashes += 1
+        return await self._passdb.compare(self._question, stored, self._password, default_scheme)

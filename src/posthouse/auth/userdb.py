@@ -1,4 +1,4 @@
-"""Where an account's mail is: the userdb answer for the accounts of the directory."""
+"""Where a user's mail is: the userdb answer."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -6,47 +6,17 @@ from typing import Final
 
 import msgspec
 
-from posthouse.auth.databases.chain import Block, look_up
+from posthouse.auth.databases.chain import Block, is_yes, look_up
 from posthouse.auth.databases.lookup import DatabaseError, Question, UserDatabase
-from posthouse.auth.directory import Account, Directory
 from posthouse.core.variables import Template, user_values
 from posthouse.runtime.schema import UserEntry
 
 
 class UserDb:
-    """`delimiters` are recipient_delimiter's characters: mail for bob+work is bob's (a login name is taken as it
-    is)."""
+    """The userdb blocks of dovecot.conf. What they do not say about a user (uid, home, mail) the settings say.
 
-    def __init__(
-        self, directory: Directory, *, home: Template, mail: Template, uid: int, gid: int, delimiters: str
-    ) -> None:
-        self._directory = directory
-        self._home = home
-        self._mail = mail
-        self._uid = uid
-        self._gid = gid
-        self._delimiters = delimiters
-
-    def find(self, user: str, service: str) -> UserEntry | None:
-        """Raises DirectoryError."""
-        account = self._directory.account(user)
-        if account is None and self._delimiters:
-            local_part, _, domain = user.rpartition("@")
-            base = without_extension(local_part, self._delimiters)
-            if base:
-                account = self._directory.account(f"{base}@{domain}")
-        return self.entry(account, service) if account is not None else None
-
-    def entry(self, account: Account, service: str) -> UserEntry:
-        values = user_values(account.address, service)
-        home = account.home or self._home.fill(values)
-        values["home"] = home
-        mail = account.mail or self._mail.fill(values)
-        return UserEntry(account.address, self._uid, self._gid, home, _with_home(mail, home), account.quota_octets)
-
-
-class ChainUserDb:
-    """The userdb blocks of dovecot.conf. What they do not say about a user (uid, home, mail) the settings say."""
+    `delimiters` are recipient_delimiter's characters: mail for bob+work is bob's (a login name is taken as it is).
+    """
 
     def __init__(
         self,
@@ -70,18 +40,24 @@ class ChainUserDb:
         self._delimiters = delimiters
         self._trouble = trouble
 
-    async def find(self, question: Question) -> UserEntry | None:
-        """Raises DatabaseError."""
+    @property
+    def is_immediate(self) -> bool:
+        return all(getattr(one.database, "is_immediate", False) for one in self._blocks)
+
+    async def find(self, question: Question, *, for_login: bool = False) -> UserEntry | None:
+        """None `for_login` of a user who may get mail only. Raises DatabaseError."""
         if not is_safe(question.user):
             return None
         fields = await look_up(self._blocks, question, self._trouble)
-        if fields is None and self._delimiters and not question.prefetched:
+        if fields is None and self._delimiters and not question.prefetched and not for_login:
             local_part, _, domain = question.user.rpartition("@")
             base = without_extension(local_part, self._delimiters)
             if base:
                 question = msgspec.structs.replace(question, user=f"{base}@{domain}")
                 fields = await look_up(self._blocks, question, self._trouble)
-        return None if fields is None else self._entry(question, fields)
+        if fields is None or (for_login and is_yes(fields.get("nologin", "no"))):
+            return None
+        return self._entry(question, fields)
 
     def _entry(self, question: Question, fields: Mapping[str, str]) -> UserEntry:
         user = fields.get("user", question.user)

@@ -55,6 +55,7 @@ LOGIN_VARIABLES: Final = {
     "login_user": "login_user",
     "login_username": "login_username",
     "login_domain": "login_domain",
+    "master_user": "master_user",
 }
 """In databases of auth: what is known about the login too."""
 

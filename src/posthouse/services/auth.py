@@ -43,10 +43,10 @@ from posthouse.auth.foreign_clients import ForeignClient
 from posthouse.auth.hashing import HashPool
 from posthouse.auth.loginname import LoginNames
 from posthouse.auth.loglines import LoginError, LoginFailed
-from posthouse.auth.passdb import ChainPassDb, PassDb, Verdict
+from posthouse.auth.passdb import PassDb, Verdict
 from posthouse.auth.schemes import Argon2Cost, Hasher
 from posthouse.auth.tickets import Tickets
-from posthouse.auth.userdb import ChainUserDb, UserDb
+from posthouse.auth.userdb import UserDb
 from posthouse.auth.verified import VerifiedCache
 from posthouse.config.configuration import Configuration
 from posthouse.config.parameters import auth as parameters
@@ -55,6 +55,7 @@ from posthouse.config.parameters.master import VIRTUAL_USER
 from posthouse.core.logline import Level, Message
 from posthouse.core.reply import LOCAL_ERROR
 from posthouse.protocol.sasl_mechanisms import SERVER_MECHANISMS, Challenge, Credentials, SaslError
+from posthouse.runtime.immediate import run_until_it_waits
 from posthouse.runtime.ipc import Connection, Responder, SchemaError, Server
 from posthouse.runtime.memory import give_back_blocks_above
 from posthouse.runtime.process import Context, ProcessMain
@@ -98,7 +99,7 @@ class AuthProcess(ProcessMain):
         self._sweeper: asyncio.TimerHandle | None = None
         self._inode = (0, 0)
         self._put_off = 0
-        self._chains = Chains()
+        self._chains: Chains
         self._tasks: set[asyncio.Task[None]] = set()
         self._complained: dict[str, float] = {}
         self._foreign: dict[ForeignClient, Exchanges] = {}
@@ -195,50 +196,36 @@ class AuthProcess(ProcessMain):
             dovecot[parameters.AUTH_DEFAULT_REALM],
             dovecot[parameters.AUTH_USERNAME_CHARS],
         )
-        self._passdb: PassDb | ChainPassDb = PassDb(
-            directory=self._directory,
+        self._passdb = PassDb(
+            blocks=self._chains.passdbs,
+            masters=self._chains.masters,
             names=names,
+            master_separator=dovecot[parameters.AUTH_MASTER_USER_SEPARATOR],
             pool=self._pool,
             verified=self._verified,
             decoy=self._decoy,
-            default_scheme=dovecot[parameters.DEFAULT_PASS_SCHEME],
             monotonic=self._monotonic,
+            spawn=self._spawn,
+            trouble=self._trouble,
         )
-        self._chain_userdb: ChainUserDb | None = None
-        if self._chains.passdbs:
-            self._passdb = ChainPassDb(
-                blocks=self._chains.passdbs,
-                names=names,
-                pool=self._pool,
-                verified=self._verified,
-                decoy=self._decoy,
-                monotonic=self._monotonic,
-                spawn=self._spawn,
-                trouble=self._trouble,
-            )
-        if self._chains.userdbs:
-            self._chain_userdb = ChainUserDb(
-                self._chains.userdbs,
-                home=dovecot[parameters.MAIL_HOME],
-                mail=dovecot[parameters.MAIL_LOCATION],
-                uid=self._owner[0],
-                gid=self._owner[1],
-                delimiters=main[RECIPIENT_DELIMITER],
-                valid_uids=(dovecot[parameters.FIRST_VALID_UID], dovecot[parameters.LAST_VALID_UID]),
-                trouble=self._trouble,
-            )
         self._userdb = UserDb(
-            self._directory,
+            self._chains.userdbs,
             home=dovecot[parameters.MAIL_HOME],
             mail=dovecot[parameters.MAIL_LOCATION],
             uid=self._owner[0],
             gid=self._owner[1],
             delimiters=main[RECIPIENT_DELIMITER],
+            valid_uids=(dovecot[parameters.FIRST_VALID_UID], dovecot[parameters.LAST_VALID_UID]),
+            trouble=self._trouble,
         )
 
     def _built(self, configuration: Configuration) -> Chains:
-        threads = configuration.main[parameters.AUTH_SQL_THREADS]
-        return build(configuration.dovecot.values, lambda: self._directory, threads=threads)
+        return build(
+            configuration.dovecot.values,
+            lambda: self._directory,
+            threads=configuration.main[parameters.AUTH_SQL_THREADS],
+            default_scheme=configuration.dovecot[parameters.DEFAULT_PASS_SCHEME],
+        )
 
     async def reload(self, configuration: Configuration) -> None:
         await super().reload(configuration)
@@ -429,12 +416,10 @@ class AuthProcess(ProcessMain):
             redeemed = self._tickets.redeem(record.ticket, record.service, self._monotonic())
             if redeemed is None:
                 respond(NoSuchUser())
-            elif self._chain_userdb is not None:
-                user, fields = redeemed
-                question = Question(user, record.service, prefetched=fields)
-                self._spawn(self._find(self._chain_userdb, question, respond))
             else:
-                respond(self._redeemed(redeemed[0], record.service))
+                user, fields = redeemed
+                # The account may have gone or been disabled since the ticket was issued.
+                self._find(Question(user, record.service, prefetched=fields), respond, for_login=True)
         else:
             self._on_userdb(connection, record, descriptors, respond)
 
@@ -447,20 +432,20 @@ class AuthProcess(ProcessMain):
     ) -> None:
         if not isinstance(record, LookupUser) or respond is None:
             raise SchemaError(f"unexpected {type(record).__name__}")
-        if self._chain_userdb is not None:
-            self._spawn(self._find(self._chain_userdb, Question(record.user, record.service), respond))
-            return
-        try:
-            respond(self._userdb.find(record.user, record.service) or NoSuchUser())
-        except DirectoryError as error:
-            respond(self._lookup_failed(error))
+        self._find(Question(record.user, record.service), respond, for_login=False)
 
-    async def _find(self, userdb: ChainUserDb, question: Question, respond: Responder) -> None:
-        try:
-            respond(await userdb.find(question) or NoSuchUser())
-        except DatabaseError as error:
-            self._trouble("userdb", str(error))
-            respond(Failure(LOCAL_ERROR))
+    def _find(self, question: Question, respond: Responder, *, for_login: bool) -> None:
+        async def find() -> None:
+            try:
+                respond(await self._userdb.find(question, for_login=for_login) or NoSuchUser())
+            except DatabaseError as error:
+                self._trouble("userdb", str(error))
+                respond(Failure(LOCAL_ERROR))
+
+        if self._userdb.is_immediate:
+            run_until_it_waits(find(), self._spawn)
+        else:
+            self._spawn(find())
 
     def _trouble(self, database: str, words: str) -> None:
         """A database that is down fails for every login: one line a minute says enough."""
@@ -481,16 +466,6 @@ class AuthProcess(ProcessMain):
         if not task.cancelled() and (error := task.exception()) is not None:
             self.context.report("answering a question about a user", error)
 
-    def _redeemed(self, user: str, service: str) -> Record:
-        """The account may have gone or been disabled since the ticket was issued."""
-        try:
-            account = self._directory.account(user)
-        except DirectoryError as error:
-            return self._lookup_failed(error)
-        if account is None or account.is_disabled:
-            return NoSuchUser()
-        return self._userdb.entry(account, service)
-
     # ── directory socket ──
 
     def _on_directory(
@@ -502,18 +477,18 @@ class AuthProcess(ProcessMain):
     ) -> None:
         if not isinstance(record, LookupDirectory) or respond is None:
             raise SchemaError(f"unexpected {type(record).__name__}")
-        if record.table == "accounts" and self._chain_userdb is not None:
-            self._spawn(self._account_values(self._chain_userdb, record.key, respond))
+        if record.table == "accounts" and self._chains.are_configured[1]:
+            self._spawn(self._account_values(record.key, respond))
             return
         try:
             respond(DirectoryValues(self._directory_values(record.table, record.key)))
         except DirectoryError as error:
             respond(self._lookup_failed(error))
 
-    async def _account_values(self, userdb: ChainUserDb, key: str, respond: Responder) -> None:
+    async def _account_values(self, key: str, respond: Responder) -> None:
         """Whoever a userdb knows is an account of directory:accounts too, so that mail for him is accepted."""
         try:
-            entry = await userdb.find(Question(key))
+            entry = await self._userdb.find(Question(key))
         except DatabaseError as error:
             self._trouble("userdb", str(error))
             respond(Failure(LOCAL_ERROR))

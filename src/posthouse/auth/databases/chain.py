@@ -2,17 +2,27 @@
 
 import enum
 import ipaddress
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Generic, TypeVar
+from typing import Final, Generic, Protocol, TypeVar
 
 import msgspec
 
-from posthouse.auth.databases.lookup import DatabaseError, PassDatabase, PassFound, Question, UserDatabase
+from posthouse.auth.databases.lookup import (
+    CheckingDatabase,
+    DatabaseError,
+    PassDatabase,
+    PassFound,
+    Question,
+    TokenDatabase,
+    UserDatabase,
+)
 from posthouse.auth.databases.simple import fill
+from posthouse.auth.schemes import UnknownScheme
 from posthouse.core.variables import Template
 
-T = TypeVar("T", PassDatabase, UserDatabase)
+AnyPassDatabase = PassDatabase | CheckingDatabase | TokenDatabase
+T = TypeVar("T", AnyPassDatabase, UserDatabase)
 PROXY_FIELDS: Final = frozenset(("proxy", "proxy_maybe", "host", "nologin_proxy"))
 
 
@@ -40,6 +50,8 @@ class Block(Generic[T]):
     override_fields: Mapping[str, Template] = field(default_factory=dict)
     mechanisms: frozenset[str] = frozenset()
     """Only for these; empty for all."""
+    passes_on: bool = False
+    """Of a database of master users (pass = yes): the user must be known to the other blocks as well."""
 
     def with_fields(self, found: Mapping[str, str], question: Question) -> dict[str, str]:
         return {
@@ -57,15 +69,30 @@ class Outcome(msgspec.Struct, frozen=True):
     database: str
     fields: Mapping[str, str] = {}
     is_temporary: bool = False
+    is_disabled: bool = False
 
 
 _NEVER_OK: Final = {Rule.RETURN_OK: Rule.RETURN, Rule.RETURN_FAIL: Rule.RETURN, Rule.CONTINUE_OK: Rule.CONTINUE}
-Verify = Callable[[PassFound, str], Awaitable[bool]]
-"""Is the client's password that one? With the database's default scheme. Raises for a hash that cannot be checked."""
+
+
+class Unsuitable(Exception):
+    """This kind of database cannot judge this kind of proof; the next one is asked. The text is for the log."""
+
+
+class Proof(Protocol):
+    """What a client has shown: a password, a token, its part of an exchange."""
+
+    async def find(self, database: AnyPassDatabase, question: Question) -> PassFound | None:
+        """None: no such user there. Raises DatabaseError, Unsuitable."""
+        ...
+
+    async def verify(self, found: PassFound, default_scheme: str) -> bool:
+        """Asked if `found.is_right` is None. Raises for a stored password that cannot be compared."""
+        ...
 
 
 async def authenticate(
-    blocks: Sequence[Block[PassDatabase]], question: Question, verify: Verify, trouble: Callable[[str, str], None]
+    blocks: Sequence[Block[AnyPassDatabase]], question: Question, proof: Proof, trouble: Callable[[str, str], None]
 ) -> Outcome:
     """`trouble` hears, by database, of what could not be asked; it is an administrator's business."""
     success: Outcome | None = None
@@ -79,7 +106,7 @@ async def authenticate(
         name = block.database.name
         outcome: Outcome | None = None
         try:
-            found = await block.database.password(question)
+            found = await (_EXISTENCE if block.is_deny else proof).find(block.database, question)
             if block.is_deny:
                 if found is not None:
                     return Outcome(False, "user is denied by a passdb with deny=yes", name)
@@ -87,7 +114,9 @@ async def authenticate(
             if found is None:
                 outcome = Outcome(False, "unknown user", name)
             else:
-                outcome = await _one(block, found, question, verify)
+                outcome = await _one(block, found, question, proof)
+        except Unsuitable as error:
+            outcome = Outcome(False, str(error), name)
         except DatabaseError as error:
             trouble(name, str(error))
             had_trouble = True
@@ -96,6 +125,8 @@ async def authenticate(
         if outcome is None:
             # Whatever the rule says: what could not be asked lets nobody in, and refuses nobody.
             rule = _NEVER_OK.get(block.on_trouble, block.on_trouble)
+        elif outcome.is_disabled:
+            return outcome
         elif outcome.is_right:
             rule = block.on_success
         else:
@@ -122,27 +153,56 @@ async def authenticate(
     return failure
 
 
-async def _one(block: Block[PassDatabase], found: PassFound, question: Question, verify: Verify) -> Outcome:
+class Existence:
+    """No proof at all: does this user exist, and may he log in?"""
+
+    async def find(self, database: AnyPassDatabase, question: Question) -> PassFound | None:
+        look_up = getattr(database, "password", None)
+        if look_up is None:
+            raise Unsuitable(f"{database.name} cannot be asked without a password")
+        found: PassFound | None = await look_up(question)
+        return None if found is None else PassFound("", found.fields, is_right=True)
+
+    async def verify(self, found: PassFound, default_scheme: str) -> bool:  # noqa: ARG002
+        return True
+
+
+_EXISTENCE: Final = Existence()
+
+
+async def _one(block: Block[AnyPassDatabase], found: PassFound, question: Question, proof: Proof) -> Outcome:
     name = block.database.name
     fields = block.with_fields(found.fields, question)
     if (networks := fields.get("allow_nets")) and not _is_allowed(question.remote, networks):
         return Outcome(False, "allow_nets check failed: IP not in allowed networks", name)
-    if _is_yes(fields.get("nologin", "no")):
-        return Outcome(False, fields.get("reason") or "login is disabled for this user", name)
-    if proxied := sorted(one for one in PROXY_FIELDS if _is_yes(fields.get(one, "no"))):
+    if proxied := sorted(one for one in PROXY_FIELDS if is_yes(fields.get(one, "no"))):
         raise DatabaseError(f"the field {proxied[0]} (proxying to another server) is not supported")
-    if _is_yes(fields.get("nopassword", "no")):
+    is_barred = is_yes(fields.get("nologin", "no"))
+    if found.is_right is not None:
+        is_right, reason = found.is_right, found.reason
+    elif is_yes(fields.get("nopassword", "no")):
         if found.stored:
             raise DatabaseError(f"{question.user}: nopassword is set, but the password is not empty")
-        return Outcome(True, "", name, fields)
-    if not found.stored:
-        return Outcome(False, "no password is stored", name)
-    if await verify(found, block.database.default_scheme):
-        return Outcome(True, "", name, fields)
-    return Outcome(False, "Password mismatch", name)
+        is_right, reason = True, ""
+    elif not found.stored:
+        is_right, reason = False, "no password is stored"
+    else:
+        try:
+            is_right, reason = await proof.verify(found, block.database.default_scheme), ""
+        except UnknownScheme:
+            # Who may not log in needs no password that makes sense.
+            if not is_barred:
+                raise
+            is_right, reason = False, ""
+    if not is_right:
+        return Outcome(False, reason or "Password mismatch", name)
+    if is_barred:
+        # Told only to whoever knows the password.
+        return Outcome(False, fields.get("reason") or "login is disabled for this user", name, is_disabled=True)
+    return Outcome(True, "", name, fields)
 
 
-def _is_yes(value: str) -> bool:
+def is_yes(value: str) -> bool:
     return value.lower() not in ("no", "n", "0", "")
 
 

@@ -1,4 +1,4 @@
-"""From the passdb and userdb blocks of dovecot.conf to chains. Without any, only the embedded directory is asked.
+"""From the passdb and userdb blocks of dovecot.conf to chains. Without any, the embedded directory is asked.
 
 Query files and the like are read here, with the rights of the process before its jail.
 """
@@ -10,9 +10,9 @@ from typing import Any, Final
 
 import msgspec
 
-from posthouse.auth.databases.chain import Block, Rule
+from posthouse.auth.databases.chain import AnyPassDatabase, Block, Rule
 from posthouse.auth.databases.embedded import EmbeddedDatabase
-from posthouse.auth.databases.lookup import BadDatabase, PassDatabase, UserDatabase
+from posthouse.auth.databases.lookup import BadDatabase, UserDatabase
 from posthouse.auth.databases.prefetch import PrefetchDatabase
 from posthouse.auth.databases.queries import parse_connect, parse_query_file
 from posthouse.auth.databases.simple import PasswdFileDatabase, StaticDatabase, parse_fields
@@ -25,21 +25,27 @@ USER_DRIVERS: Final = (*PASS_DRIVERS, "prefetch")
 
 
 class Chains(msgspec.Struct, frozen=True):
-    """Empty chains: only the embedded directory is asked, as fast as that goes."""
+    """`masters` are the passdb blocks with master = yes."""
 
-    passdbs: tuple[Block[PassDatabase], ...] = ()
-    userdbs: tuple[Block[UserDatabase], ...] = ()
+    passdbs: tuple[Block[AnyPassDatabase], ...]
+    masters: tuple[Block[AnyPassDatabase], ...]
+    userdbs: tuple[Block[UserDatabase], ...]
+    are_configured: tuple[bool, bool]
+    """Do passdbs and userdbs stand in the file?"""
 
     def close(self) -> None:
-        for password in self.passdbs:
+        for password in (*self.passdbs, *self.masters):
             password.database.close()
         for user in self.userdbs:
             user.database.close()
 
 
-def build(values: Mapping[str, str], directory: Callable[[], Directory], *, threads: int) -> Chains:
+def build(
+    values: Mapping[str, str], directory: Callable[[], Directory], *, threads: int, default_scheme: str
+) -> Chains:
     """`values` are dovecot.conf's. Raises BadDatabase, OSError."""
     sql: dict[str, SqlDatabase] = {}
+    embedded = EmbeddedDatabase(directory, default_scheme)
 
     def database(kind: str, name: str, inside: Mapping[str, str]) -> Any:  # one class is often both kinds
         where, driver, args = f"{kind} {name}", inside.get("driver", ""), inside.get("args", "")
@@ -53,20 +59,32 @@ def build(values: Mapping[str, str], directory: Callable[[], Directory], *, thre
             case "static":
                 return StaticDatabase(args, where)
             case "directory":
-                return EmbeddedDatabase(directory)
+                return embedded
             case "prefetch" if kind == "userdb":
                 return PrefetchDatabase()
             case _:
                 known = ", ".join(USER_DRIVERS if kind == "userdb" else PASS_DRIVERS)
                 raise BadDatabase(f"{where}: driver = {driver or '(not set)'} is not supported (supported: {known})")
 
-    passdbs = tuple(
-        _block(database("passdb", name, inside), f"passdb {name}", inside) for name, inside in blocks(values, "passdb")
+    found = {
+        kind: [
+            (_is_yes(inside, "master"), _block(database(kind, name, inside), f"{kind} {name}", inside))
+            for name, inside in blocks(values, kind)
+        ]
+        for kind in ("passdb", "userdb")
+    }
+    passdbs = tuple(block for is_master, block in found["passdb"] if not is_master)
+    userdbs = tuple(block for _, block in found["userdb"])
+    return Chains(
+        passdbs or (Block(embedded),),
+        tuple(block for is_master, block in found["passdb"] if is_master),
+        userdbs or (Block(embedded),),
+        (bool(passdbs), bool(userdbs)),
     )
-    userdbs = tuple(
-        _block(database("userdb", name, inside), f"userdb {name}", inside) for name, inside in blocks(values, "userdb")
-    )
-    return Chains(passdbs, userdbs)
+
+
+def _is_yes(inside: Mapping[str, str], name: str) -> bool:
+    return inside.get(name, "no").lower() in ("yes", "y", "1", "true")
 
 
 def files(values: Mapping[str, str]) -> list[str]:
@@ -118,8 +136,9 @@ def _stamp(path: str) -> object:
 
 
 def _block(database: Any, where: str, inside: Mapping[str, str]) -> Block[Any]:
-    if inside.get("pass", "no") != "no" or inside.get("master", "no") != "no":
-        raise BadDatabase(f"{where}: master users (master = yes, pass = yes) are not supported yet")
+    is_deny = _is_yes(inside, "deny")
+    if is_deny and not hasattr(database, "password"):
+        raise BadDatabase(f"{where}: deny = yes needs a driver that can be asked without a password")
 
     def rule(name: str, default: Rule) -> Rule:
         try:
@@ -134,8 +153,9 @@ def _block(database: Any, where: str, inside: Mapping[str, str]) -> Block[Any]:
         rule("result_failure", Rule.CONTINUE),
         rule("result_internalfail", Rule.CONTINUE),
         inside.get("skip", "never"),
-        inside.get("deny", "no") == "yes",
+        is_deny,
         parse_fields(inside.get("default_fields", ""), where),
         parse_fields(inside.get("override_fields", ""), where),
         frozenset(inside.get("mechanisms", "").upper().replace(",", " ").split()),
+        passes_on=_is_yes(inside, "pass"),
     )

@@ -10,10 +10,12 @@ class EmbeddedDatabase:
     """`directory` gives the open one: the file may be replaced while the process runs."""
 
     name = "directory"
-    default_scheme = ""
+    is_immediate = True
+    """Never waits."""
 
-    def __init__(self, directory: Callable[[], Directory]) -> None:
+    def __init__(self, directory: Callable[[], Directory], default_scheme: str) -> None:
         self._directory = directory
+        self.default_scheme = default_scheme
 
     def _account(self, user: str) -> Account | None:
         try:
@@ -33,9 +35,12 @@ class EmbeddedDatabase:
         account = self._account(question.user)
         if account is None:
             return None
-        found = {"home": account.home, "mail": account.mail}
+        found = {"user": account.address, "home": account.home, "mail": account.mail}
         if account.quota_octets:
             found["quota_rule"] = f"*:bytes={account.quota_octets}"
+        if account.is_disabled:
+            # Mail for him still arrives.
+            found["nologin"] = "yes"
         return {name: value for name, value in found.items() if value}
 
     def close(self) -> None:

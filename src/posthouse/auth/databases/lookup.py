@@ -32,9 +32,13 @@ class Question(msgspec.Struct, frozen=True):
     is_secured: bool = False
     prefetched: Mapping[str, str] = {}
     """What a password database said about the user (prefetch)."""
+    master: str = ""
+    """The master user who acts for `user`; his own question has the other one in `login_user`."""
+    login_user: str = ""
 
     def values(self) -> dict[str, str]:
         """For %variables (core.variables.LOGIN_VARIABLES)."""
+        who, wanted = self.master or self.user, self.login_user or self.user
         return {
             **user_values(self.user, self.service),
             "rip": self.remote,
@@ -42,26 +46,63 @@ class Question(msgspec.Struct, frozen=True):
             "mech": self.mechanism,
             "session": self.session,
             "secured": "secured" if self.is_secured else "",
-            "auth_user": self.user,
-            "auth_username": self.user.rpartition("@")[0] or self.user,
-            "auth_domain": self.user.rpartition("@")[2] if "@" in self.user else "",
+            "auth_user": who,
+            "auth_username": who.rpartition("@")[0] or who,
+            "auth_domain": who.rpartition("@")[2] if "@" in who else "",
+            "login_user": wanted,
+            "login_username": wanted.rpartition("@")[0] or wanted,
+            "login_domain": wanted.rpartition("@")[2] if "@" in wanted else "",
+            "master_user": self.master,
         }
 
 
 class PassFound(msgspec.Struct, frozen=True):
-    """`stored` is the password as "{SCHEME}hash" or in the database's default scheme; `fields` everything else."""
+    """`stored` is the password as "{SCHEME}hash" or in the database's default scheme; `fields` everything else.
+
+    A database that compares by itself sets `is_right` (None: `stored` is to be compared), and `reason` if it is not.
+    """
 
     stored: str
     fields: Mapping[str, str] = {}
+    is_right: bool | None = None
+    reason: str = ""
 
 
 class PassDatabase(Protocol):
+    """Gives stored passwords."""
+
     name: str
     """The driver, as log lines show it."""
     default_scheme: str
 
     async def password(self, question: Question) -> PassFound | None:
         """None: no such user here. Raises DatabaseError."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class CheckingDatabase(Protocol):
+    """Keeps its passwords to itself and compares them (PAM, an LDAP bind)."""
+
+    name: str
+    default_scheme: str
+
+    async def check(self, question: Question, password: bytes) -> PassFound | None:
+        """With `is_right` set. None: no such user here. Raises DatabaseError."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class TokenDatabase(Protocol):
+    """Knows whose a bearer token is (RFC 6750)."""
+
+    name: str
+    default_scheme: str
+
+    async def token(self, question: Question, token: str) -> PassFound | None:
+        """With `is_right` set; the field `user` is whose it is. None: not one of ours. Raises DatabaseError."""
         ...
 
     def close(self) -> None: ...

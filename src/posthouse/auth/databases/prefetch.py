@@ -10,6 +10,7 @@ from posthouse.auth.databases.lookup import Question
 
 class PrefetchDatabase:
     name = "prefetch"
+    is_immediate = True
 
     async def fields(self, question: Question) -> Mapping[str, str] | None:
         return dict(question.prefetched) if question.prefetched else None

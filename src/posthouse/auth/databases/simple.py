@@ -32,6 +32,7 @@ class StaticDatabase:
     """Everybody exists, with these fields."""
 
     name = "static"
+    is_immediate = True
     default_scheme = "CRYPT"
 
     def __init__(self, args: str, where: str) -> None:
@@ -55,6 +56,7 @@ class PasswdFileDatabase:
     versions apart. The file is read again when it is another one."""
 
     name = "passwd-file"
+    is_immediate = True
 
     def __init__(self, args: str, where: str, read: Callable[[str], bytes], stamp: Callable[[str], object]) -> None:
         scheme, form, path = "CRYPT", "%u", ""

@@ -227,6 +227,14 @@ AUTH_CACHE_TTL: Final = declare_dovecot(
 AUTH_VERBOSE: Final = declare_dovecot(
     Param("auth_verbose", boolean, "no", "Whether the log says why a login failed: unknown user or wrong password.")
 )
+AUTH_MASTER_USER_SEPARATOR: Final = declare_dovecot(
+    Param(
+        "auth_master_user_separator",
+        text,
+        "",
+        "What stands between user and master user in a login name (bob*admin); empty: authorization identities only.",
+    )
+)
 DISABLE_PLAINTEXT_AUTH: Final = declare_dovecot(
     Param(
         "disable_plaintext_auth",
@@ -329,6 +337,22 @@ declare_dovecot(
     )
 )
 declare_dovecot(Param("passdb/*/deny", boolean, "no", "Whether a user who stands in this database may not log in."))
+declare_dovecot(
+    Param(
+        "passdb/*/master",
+        boolean,
+        "no",
+        "Whether this block has master users, who may log in as others (auth_master_user_separator).",
+    )
+)
+declare_dovecot(
+    Param(
+        "passdb/*/pass",
+        boolean,
+        "no",
+        "Whether the user a master user acts for must be known to the other passdb blocks and allowed to log in.",
+    )
+)
 declare_dovecot(Param("passdb/*/mechanisms", text, "", "SASL mechanisms for which this block is asked; empty: all."))
 
 # ── service auth { unix_listener … { } } ────────────────────────────────────────────────────────────────────────────
