@@ -90,6 +90,7 @@ def start_for_imap(root: Path, *, scheme: str = "PLAIN", cache: str = "10M") -> 
         "dovecot/mail_location": f"maildir:{vmail}/%n/Maildir",
         "dovecot/mail_max_userip_connections": "0",
         "dovecot/auth_cache_size": cache,
+        "auth_verified_cache_size": cache,
     }
     server = _start(root, settings, maildirs)
     add_users(server, range(USERS), scheme)

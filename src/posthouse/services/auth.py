@@ -12,7 +12,8 @@ DESCRIPTION
 
     Passwords are hashed in threads in which client addresses take turns. A refusal is answered auth_failure_delay
     after the attempt, an unknown name costs the same work as a wrong password. Passwords that were right are
-    remembered as keyed digests (auth_cache_size, auth_cache_ttl).
+    remembered as keyed digests (auth_verified_cache_size), answers of databases elsewhere as they are
+    (auth_cache_size).
 STANDARDS
     RFC 4422 (SASL), RFC 4616 (PLAIN)
 SECURITY
@@ -34,6 +35,7 @@ import pwd
 from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
+from posthouse.auth.databases.cached import AnswerCache
 from posthouse.auth.databases.configured import Chains, build
 from posthouse.auth.databases.lookup import BadDatabase, DatabaseError, Question
 from posthouse.auth.databases.prefetch import prefetched
@@ -100,6 +102,7 @@ class AuthProcess(ProcessMain):
         self._inode = (0, 0)
         self._put_off = 0
         self._chains: Chains
+        self._cache = AnswerCache(context.clock.monotonic)
         self._tasks: set[asyncio.Task[None]] = set()
         self._complained: dict[str, float] = {}
         self._foreign: dict[ForeignClient, Exchanges] = {}
@@ -121,7 +124,7 @@ class AuthProcess(ProcessMain):
         self._owner = (os.getuid(), os.getgid())
         if self._virtual_user is not None and os.geteuid() != 0:
             self._owner = self._virtual_user
-        main, dovecot = self.context.settings, self.context.configuration.dovecot
+        main = self.context.settings
         self._path = main[parameters.DIRECTORY_DATABASE]
         self._hasher = Hasher(
             Argon2Cost(
@@ -131,7 +134,9 @@ class AuthProcess(ProcessMain):
             )
         )
         self._decoy = await asyncio.get_running_loop().run_in_executor(None, self._hasher.decoy)
-        self._verified = VerifiedCache(dovecot[parameters.AUTH_CACHE_SIZE], dovecot[parameters.AUTH_CACHE_TTL])
+        self._verified = VerifiedCache(
+            main[parameters.AUTH_VERIFIED_CACHE_SIZE], main[parameters.AUTH_VERIFIED_CACHE_LIFETIME]
+        )
         self._pool = HashPool(
             main[parameters.AUTH_HASH_THREADS],
             main[parameters.AUTH_HASH_BACKLOG],
@@ -190,7 +195,12 @@ class AuthProcess(ProcessMain):
         self._exchange_limit = main[parameters.AUTH_EXCHANGE_LIMIT]
         self._exchange_timeout_s = main[parameters.AUTH_EXCHANGE_TIMEOUT]
         self._tickets.lifetime_s = main[parameters.AUTH_TICKET_LIFETIME]
-        self._verified.resize(dovecot[parameters.AUTH_CACHE_SIZE], dovecot[parameters.AUTH_CACHE_TTL])
+        self._verified.resize(main[parameters.AUTH_VERIFIED_CACHE_SIZE], main[parameters.AUTH_VERIFIED_CACHE_LIFETIME])
+        self._cache.resize(
+            dovecot[parameters.AUTH_CACHE_SIZE],
+            dovecot[parameters.AUTH_CACHE_TTL],
+            dovecot[parameters.AUTH_CACHE_NEGATIVE_TTL],
+        )
         names = LoginNames(
             dovecot[parameters.AUTH_USERNAME_FORMAT],
             dovecot[parameters.AUTH_DEFAULT_REALM],
@@ -223,6 +233,7 @@ class AuthProcess(ProcessMain):
         return build(
             configuration.dovecot.values,
             lambda: self._directory,
+            self._cache,
             threads=configuration.main[parameters.AUTH_SQL_THREADS],
             default_scheme=configuration.dovecot[parameters.DEFAULT_PASS_SCHEME],
         )

@@ -195,7 +195,15 @@ async def _one(block: Block[AnyPassDatabase], found: PassFound, question: Questi
                 raise
             is_right, reason = False, ""
     if not is_right:
+        if found.memory is not None:
+            now = await found.memory.again()
+            if now is None:
+                return Outcome(False, "unknown user", name)
+            if now.stored != found.stored or now.fields != found.fields:
+                return await _one(block, msgspec.structs.replace(now, memory=None), question, proof)
         return Outcome(False, reason or "Password mismatch", name)
+    if found.memory is not None:
+        found.memory.fits()
     if is_barred:
         # Told only to whoever knows the password.
         return Outcome(False, fields.get("reason") or "login is disabled for this user", name, is_disabled=True)

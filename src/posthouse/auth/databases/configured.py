@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
+from posthouse.auth.databases.cached import AnswerCache, cached_passwords, cached_users
 from posthouse.auth.databases.chain import AnyPassDatabase, Block, Rule
 from posthouse.auth.databases.embedded import EmbeddedDatabase
 from posthouse.auth.databases.lookup import BadDatabase, UserDatabase
@@ -41,7 +42,12 @@ class Chains(msgspec.Struct, frozen=True):
 
 
 def build(
-    values: Mapping[str, str], directory: Callable[[], Directory], *, threads: int, default_scheme: str
+    values: Mapping[str, str],
+    directory: Callable[[], Directory],
+    cache: AnswerCache,
+    *,
+    threads: int,
+    default_scheme: str,
 ) -> Chains:
     """`values` are dovecot.conf's. Raises BadDatabase, OSError."""
     sql: dict[str, SqlDatabase] = {}
@@ -66,9 +72,13 @@ def build(
                 known = ", ".join(USER_DRIVERS if kind == "userdb" else PASS_DRIVERS)
                 raise BadDatabase(f"{where}: driver = {driver or '(not set)'} is not supported (supported: {known})")
 
+    def cached(kind: str, name: str, inside: Mapping[str, str]) -> Any:
+        in_front = cached_passwords if kind == "passdb" else cached_users
+        return in_front(database(kind, name, inside), cache, f"{kind} {name}")
+
     found = {
         kind: [
-            (_is_yes(inside, "master"), _block(database(kind, name, inside), f"{kind} {name}", inside))
+            (_is_yes(inside, "master"), _block(cached(kind, name, inside), f"{kind} {name}", inside))
             for name, inside in blocks(values, kind)
         ]
         for kind in ("passdb", "userdb")

@@ -56,6 +56,18 @@ class Question(msgspec.Struct, frozen=True):
         }
 
 
+class Memory(Protocol):
+    """Where an answer comes from that was remembered."""
+
+    def fits(self) -> None:
+        """The password was right."""
+        ...
+
+    async def again(self) -> "PassFound | None":
+        """It was wrong: what the database says now, if it is worth asking. Raises DatabaseError."""
+        ...
+
+
 class PassFound(msgspec.Struct, frozen=True):
     """`stored` is the password as "{SCHEME}hash" or in the database's default scheme; `fields` everything else.
 
@@ -66,6 +78,7 @@ class PassFound(msgspec.Struct, frozen=True):
     fields: Mapping[str, str] = {}
     is_right: bool | None = None
     reason: str = ""
+    memory: Memory | None = None
 
 
 class PassDatabase(Protocol):

@@ -305,6 +305,13 @@ class SqlDatabase:
         row = await self._one(self._user_query, "user_query", question)
         return None if row is None else {name: value for name, value in row.items() if value is not None}
 
+    def password_cache_key(self, question: Question) -> Sequence[str]:
+        """What the answer depends on: the parameters of the query."""
+        return self._password_query.bound(question.values()) if self._password_query is not None else ()
+
+    def user_cache_key(self, question: Question) -> Sequence[str]:
+        return self._user_query.bound(question.values()) if self._user_query is not None else ()
+
     def close(self) -> None:
         self._executor.shutdown(wait=False, cancel_futures=True)
         while self._open:

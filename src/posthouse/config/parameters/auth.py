@@ -116,6 +116,23 @@ AUTH_SQL_THREADS: Final = declare(
         maximum=100,
     )
 )
+AUTH_VERIFIED_CACHE_SIZE: Final = declare(
+    Param(
+        "auth_verified_cache_size",
+        size,
+        "10M",
+        "Memory for passwords that were right (as keyed digests): a client's next login then costs no hash; 0 is off.",
+    )
+)
+AUTH_VERIFIED_CACHE_LIFETIME: Final = declare(
+    Param(
+        "auth_verified_cache_lifetime",
+        duration,
+        "3600s",
+        "How long a right password is remembered; a changed or removed one is noticed at once.",
+        minimum=0,
+    )
+)
 AUTH_HASH_THREADS: Final = declare(
     Param(
         "auth_hash_threads",
@@ -211,8 +228,8 @@ AUTH_CACHE_SIZE: Final = declare_dovecot(
     Param(
         "auth_cache_size",
         size,
-        "10M",
-        "Memory for passwords that were right (as keyed digests): a client's next login then costs no hash; 0 is off.",
+        "0",
+        "Memory for answers of databases elsewhere (SQL, LDAP, PAM), so that a login asks nobody; 0 remembers none.",
     )
 )
 AUTH_CACHE_TTL: Final = declare_dovecot(
@@ -220,7 +237,16 @@ AUTH_CACHE_TTL: Final = declare_dovecot(
         "auth_cache_ttl",
         dovecot_time,
         "1 hours",
-        "How long a right password is remembered; a changed or removed password is noticed at once.",
+        "How long the answer about a user is good; a changed password is noticed when the old one does not fit.",
+        minimum=0,
+    )
+)
+AUTH_CACHE_NEGATIVE_TTL: Final = declare_dovecot(
+    Param(
+        "auth_cache_negative_ttl",
+        dovecot_time,
+        "1 hours",
+        "How long it is remembered that there is no such user, or that a password did not fit.",
         minimum=0,
     )
 )
