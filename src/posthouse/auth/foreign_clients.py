@@ -105,6 +105,7 @@ class ForeignClient(asyncio.Protocol):
             parameters.get("lip", ""),
             "secured" in parameters,
             parameters.get("session", ""),
+            "no-penalty" in parameters,
         )
         self._ask(self, request, lambda record: self._answer(line.number, record))
 

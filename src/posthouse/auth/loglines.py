@@ -2,6 +2,7 @@
 
 from typing import ClassVar
 
+from posthouse.auth.failures import NAMED_USERS
 from posthouse.core.logline import Level, LogLine
 
 
@@ -47,3 +48,32 @@ class LoginError(LogLine, frozen=True):
 
     def text(self) -> str:
         return f"Error: {self.passdb}({_who(self.user, self.remote, self.session)}): {self.reason}"
+
+
+class WrongLogins(LogLine, frozen=True):
+    """For ban tools: one line per client that tried many things, and nothing for a password that went stale."""
+
+    program: ClassVar = "auth"
+    dovecot: ClassVar = True
+    doc: ClassVar = (
+        "A client made auth_ban_failures different wrong logins within auth_ban_window; repeats of one login are not"
+        " counted. Ban tools should act on this line at once."
+    )
+
+    remote: str
+    failures: int
+    within_s: float
+    users: tuple[str, ...]
+    services: tuple[tuple[str, int], ...]
+    repeats: int
+    reason: str
+
+    def text(self) -> str:
+        # The address is in front of everything that a client can choose.
+        shown = ", ".join(user.translate(_NAME) for user in self.users[:NAMED_USERS])
+        more = ", …" if len(self.users) > NAMED_USERS else ""
+        return (
+            f"ban: rip={self.remote}, {self.failures} different wrong logins in {self.within_s:.0f} secs"
+            f" ({', '.join(f'{name} {count}' for name, count in self.services)}) for {len(self.users)} users"
+            f" ({shown}{more}), {self.repeats} repeats not counted; the last: {self.reason}"
+        )

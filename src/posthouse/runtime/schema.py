@@ -341,6 +341,8 @@ class Authenticate(Request, frozen=True):
     local: str
     secured: bool
     log_session: str = ""
+    no_penalty: bool = False
+    """The client vouches for who is behind it (webmail of a foreign server's trusted network)."""
     replies: ClassVar = (AuthChallenge, AuthSuccess, AuthFailure)
 
 

@@ -10,6 +10,8 @@ DESCRIPTION
     where a user's mail is, and redeems tickets for the mailbox process. On the directory socket it answers
     look-ups of hosted domains, accounts and aliases.
 
+    A client with wrong logins waits before its next one is looked at (auth_penalty_lifetime).
+
     Passwords are hashed in threads in which client addresses take turns. A refusal is answered auth_failure_delay
     after the attempt, an unknown name costs the same work as a wrong password. Passwords that were right are
     remembered as keyed digests (auth_verified_cache_size), answers of databases elsewhere as they are
@@ -20,7 +22,8 @@ SECURITY
     Sees passwords in clear text, from processes that talk to strangers. Opens the account database and nothing
     else. Never sends a hash to anybody. Tickets are given to login only and redeemed by mailbox only.
 DIAGNOSTICS
-    Refused logins are logged with auth_verbose; login and smtpd log them too. What keeps a login from being
+    Refused logins are logged with auth_verbose; login and smtpd log them too. A client that made auth_ban_failures
+    different wrong logins gets a line "ban: rip=…", for tools such as fail2ban. What keeps a login from being
     checked (a database or a hash that cannot be read) is an error and answered as a temporary failure.
 BUGS
     Changes of directory_database, virtual_user, auth_argon2_* and auth_hash_* are noticed at a restart only.
@@ -35,16 +38,19 @@ import pwd
 from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
+import msgspec
+
 from posthouse.auth.databases.cached import AnswerCache
 from posthouse.auth.databases.configured import Chains, build
 from posthouse.auth.databases.lookup import BadDatabase, DatabaseError, Question
 from posthouse.auth.databases.prefetch import prefetched
 from posthouse.auth.directory import Directory, DirectoryError
 from posthouse.auth.exchange import DelayedAnswers, Exchange, Exchanges
+from posthouse.auth.failures import Failures, Limits, networks
 from posthouse.auth.foreign_clients import ForeignClient
 from posthouse.auth.hashing import HashPool
 from posthouse.auth.loginname import LoginNames
-from posthouse.auth.loglines import LoginError, LoginFailed
+from posthouse.auth.loglines import LoginError, LoginFailed, WrongLogins
 from posthouse.auth.passdb import PassDb, Verdict
 from posthouse.auth.schemes import Argon2Cost, Hasher
 from posthouse.auth.tickets import Tickets
@@ -53,6 +59,7 @@ from posthouse.auth.verified import VerifiedCache
 from posthouse.config.configuration import Configuration
 from posthouse.config.parameters import auth as parameters
 from posthouse.config.parameters.general import RECIPIENT_DELIMITER
+from posthouse.config.parameters.login import LOGIN_TRUSTED_NETWORKS
 from posthouse.config.parameters.master import VIRTUAL_USER
 from posthouse.core.logline import Level, Message
 from posthouse.core.reply import LOCAL_ERROR
@@ -144,6 +151,8 @@ class AuthProcess(ProcessMain):
         )
         self._tickets = Tickets(main[parameters.AUTH_TICKET_LIFETIME])
         self._delayed = DelayedAnswers(monotonic)
+        self._failures = Failures(Limits(1, 0, 0, 0, ()), monotonic)
+        self._held = 0
         self._exchanges: dict[Connection, Exchanges] = {}
         self._open_directory()
         self._configure(self.context.configuration)
@@ -200,6 +209,14 @@ class AuthProcess(ProcessMain):
             dovecot[parameters.AUTH_CACHE_SIZE],
             dovecot[parameters.AUTH_CACHE_TTL],
             dovecot[parameters.AUTH_CACHE_NEGATIVE_TTL],
+        )
+        is_penalised = dovecot[parameters.AUTH_PENALTY_MODE].strip("0") != ""
+        self._failures.limits = Limits(
+            main[parameters.AUTH_PENALTY_CLIENTS],
+            main[parameters.AUTH_PENALTY_LIFETIME] if is_penalised else 0,
+            main[parameters.AUTH_BAN_FAILURES],
+            main[parameters.AUTH_BAN_WINDOW],
+            networks((*main[parameters.AUTH_PENALTY_EXEMPT_NETWORKS], *dovecot[LOGIN_TRUSTED_NETWORKS])),
         )
         names = LoginNames(
             dovecot[parameters.AUTH_USERNAME_FORMAT],
@@ -368,11 +385,21 @@ class AuthProcess(ProcessMain):
         if is_mailbox and mechanism.is_plaintext and self._refuses_plaintext and not request.secured:
             respond(AuthFailure(False, "plaintext authentication is disabled", protocol_error=True))
             return
-        if len(exchanges) >= self._exchange_limit or len(self._tasks) >= self._exchange_limit:
+        if max(len(exchanges), len(self._tasks), self._held) >= self._exchange_limit:
             respond(AuthFailure(True, "too many exchanges are open"))
             return
         exchange = Exchange(request, mechanism, self._monotonic(), self._exchange_timeout_s, opens_mailbox=is_mailbox)
-        self._step(exchanges, exchange, request.response, respond)
+        penalty_s = 0.0 if request.no_penalty else self._failures.penalty_s(request.remote)
+        if penalty_s:
+            self._held += 1
+            asyncio.get_running_loop().call_later(penalty_s, self._release, exchanges, exchange, respond)
+        else:
+            self._step(exchanges, exchange, request.response, respond)
+
+    def _release(self, exchanges: Exchanges, exchange: Exchange, respond: Responder) -> None:
+        """A login that had to wait for the failures before it."""
+        self._held -= 1
+        self._step(exchanges, exchange, exchange.request.response, respond)
 
     def _step(self, exchanges: Exchanges, exchange: Exchange, response: bytes | None, respond: Responder) -> None:
         try:
@@ -389,11 +416,17 @@ class AuthProcess(ProcessMain):
                 # The delay of a refusal counts from here: before this, the client was the slow one.
                 exchange.begun_s = self._monotonic()
                 question = _question(exchange.request)
-                self._passdb.check(said, question, lambda verdict: self._on_verdict(exchange, verdict, respond))
+                self._passdb.check(
+                    said, question, lambda verdict: self._on_verdict(exchange, verdict, respond, said.password)
+                )
 
-    def _on_verdict(self, exchange: Exchange, verdict: Verdict, respond: Responder) -> None:
+    def _on_verdict(
+        self, exchange: Exchange, verdict: Verdict, respond: Responder, password: bytes | None = None
+    ) -> None:
+        """`password` as the client showed it, if it did."""
         request = exchange.request
         if verdict.is_right:
+            self._failures.succeeded(request.remote, verdict.user)
             ticket = b""
             if exchange.opens_mailbox:
                 fields = prefetched(verdict.fields)
@@ -413,6 +446,13 @@ class AuthProcess(ProcessMain):
                 self.context.emit(
                     LoginFailed(verdict.database, verdict.user, request.remote, request.log_session, verdict.reason)
                 )
+            suspicion = None
+            if not request.no_penalty:
+                suspicion = self._failures.failed(
+                    request.remote, verdict.user, password, request.service, verdict.reason
+                )
+            if suspicion is not None:
+                self.context.emit(WrongLogins(*msgspec.structs.astuple(suspicion)))
             self._refuse(exchange, AuthFailure(False, verdict.reason, disabled=verdict.is_disabled), respond)
 
     def _refuse(self, exchange: Exchange, answer: AuthFailure, respond: Responder) -> None:

@@ -21,7 +21,12 @@ from posthouse.services.auth import AuthProcess
 
 CHEAP = Hasher(Argon2Cost(memory_octets=64 << 10, passes=1))
 """Tests log in often; what a hash costs is not their subject."""
-MAIN_VALUES = {"auth_argon2_memory": "1M", "auth_argon2_time_cost": "1"}
+MAIN_VALUES = {
+    "auth_argon2_memory": "1M",
+    "auth_argon2_time_cost": "1",
+    "auth_penalty_lifetime": "0",
+    "auth_ban_failures": "0",
+}
 
 
 class LeapingClock(SystemClock):

@@ -161,6 +161,45 @@ AUTH_HASH_BACKLOG_PER_CLIENT: Final = declare(
         minimum=1,
     )
 )
+AUTH_PENALTY_CLIENTS: Final = declare(
+    Param(
+        "auth_penalty_clients",
+        integer,
+        "50000",
+        "Clients (IPv4 addresses, IPv6 /48 networks) whose wrong logins are remembered; each takes about 1 KB.",
+        minimum=1,
+    )
+)
+AUTH_PENALTY_LIFETIME: Final = declare(
+    Param(
+        "auth_penalty_lifetime",
+        duration,
+        "29s",
+        "How long after a wrong login the client's next one has to wait, 4 to 15 seconds; 29 is the sum of the steps.",
+        minimum=0,
+    )
+)
+AUTH_BAN_FAILURES: Final = declare(
+    Param(
+        "auth_ban_failures",
+        integer,
+        "10",
+        "Different wrong logins of one client within auth_ban_window that are worth a line for ban tools; 0 is off.",
+        minimum=0,
+        maximum=1000,
+    )
+)
+AUTH_BAN_WINDOW: Final = declare(
+    Param("auth_ban_window", duration, "600s", "The time in which auth_ban_failures are counted.", minimum=1)
+)
+AUTH_PENALTY_EXEMPT_NETWORKS: Final = declare(
+    Param(
+        "auth_penalty_exempt_networks",
+        words,
+        "127.0.0.0/8 ::1/128",
+        "Clients without penalties and lines for ban tools, besides login_trusted_networks: a webmail on this machine.",
+    )
+)
 AUTH_TICKET_LIFETIME: Final = declare(
     Param(
         "auth_ticket_lifetime",
@@ -396,4 +435,15 @@ declare_dovecot(
 )
 declare_dovecot(
     Param("service/auth/unix_listener/*/group", text, "", "The group of the socket; empty is that of who starts us.")
+)
+
+# ── service anvil ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+AUTH_PENALTY_MODE: Final = declare_dovecot(
+    Param(
+        "service/anvil/unix_listener/anvil-auth-penalty/mode",
+        text,
+        "0600",
+        "0 switches the penalties of clients with wrong logins off, as in Dovecot; there is no such socket otherwise.",
+    )
 )
