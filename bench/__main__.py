@@ -11,14 +11,14 @@ import sys
 import tempfile
 from pathlib import Path
 
-from bench import growth_lines, imap_lines, machine, report, results, smtp_lines, system_lines
+from bench import auth_lines, growth_lines, imap_lines, machine, report, results, smtp_lines, system_lines
 from bench.comparison import Comparison
 from bench.idle_connections import allow_descriptors
 from bench.line import Line, Scale
 
 SECTIONS: tuple[tuple[str, str, tuple[Line, ...]], ...] = (
     ("Accepting and delivering", "Postfix", smtp_lines.LINES),
-    ("IMAP, LMTP, logins", "Dovecot", imap_lines.LINES),
+    ("IMAP, LMTP, logins", "Dovecot", (*imap_lines.LINES, *auth_lines.LINES)),
     ("Memory, connections, start, a burst on the disk", "Peer", system_lines.LINES),
     ("Growth", "Peer", growth_lines.LINES),
 )

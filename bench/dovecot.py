@@ -20,7 +20,8 @@ class Dovecot(Server):
             time.sleep(0.02)
 
 
-def start(root: Path, *, tuned: bool, scheme: str = "PLAIN", cache: str = "10M") -> Dovecot:
+def start(root: Path, *, tuned: bool, scheme: str = "PLAIN", cache: str = "10M", with_sql: bool = False) -> Dovecot:
+    """`with_sql`: the users stand in SQLite instead of a passwd-file."""
     uid, gid = owner_of_mail("mail")
     root.mkdir(parents=True)
     maildirs = make_maildirs(root / "vmail", uid, gid)
@@ -39,6 +40,11 @@ def start(root: Path, *, tuned: bool, scheme: str = "PLAIN", cache: str = "10M")
     )
     if tuned:
         text += configuration.read("dovecot-tuned.conf")
+    if with_sql:
+        text = text.replace(
+            f"  driver = passwd-file\n  args = username_format=%u {root}/passwd\n",
+            f"  driver = sql\n  args = {passwords.sqlite_users(root, scheme)}\n",
+        )
     (root / "dovecot.conf").write_text(text)
     stored = passwords.stored(scheme)
     (root / "passwd").write_text("".join(f"u{number:02d}@example.test:{stored}::::::\n" for number in range(USERS)))
@@ -48,4 +54,5 @@ def start(root: Path, *, tuned: bool, scheme: str = "PLAIN", cache: str = "10M")
     wait_for_greeting(ports["imap"], b"* OK")
     ready = time.monotonic() - begin
     pid = int((root / "run/master.pid").read_text())
-    return Dovecot(TUNED if tuned else STOCK, root, pid, ports, maildirs, None, ready)
+    socket = root / "run/auth-client"
+    return Dovecot(TUNED if tuned else STOCK, root, pid, ports, maildirs, None, socket, ready)

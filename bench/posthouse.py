@@ -75,8 +75,8 @@ def start_for_smtp(root: Path, *, sink: int, closed: int, extra: dict[str, str] 
     return server
 
 
-def start_for_imap(root: Path, *, scheme: str = "PLAIN", cache: str = "10M") -> Posthouse:
-    """With the accounts u00 … in the embedded directory and Dovecot's places for their mail."""
+def start_for_imap(root: Path, *, scheme: str = "PLAIN", cache: str = "10M", with_sql: bool = False) -> Posthouse:
+    """With the accounts u00 … in the embedded directory (or in SQLite) and Dovecot's places for their mail."""
     root.mkdir(parents=True)
     vmail = root / "vmail100"
     maildirs = make_maildirs(vmail, *owner_of_mail("vmail"))
@@ -92,8 +92,17 @@ def start_for_imap(root: Path, *, scheme: str = "PLAIN", cache: str = "10M") -> 
         "dovecot/auth_cache_size": cache,
         "auth_verified_cache_size": cache,
     }
+    sockets = root / "sockets"
+    sockets.mkdir()
+    name = str(sockets / "auth").replace("/", "\\s")
+    settings[f"dovecot/service/auth/unix_listener/{name}/mode"] = "0666"
+    if with_sql:
+        settings["dovecot/passdb/1/driver"] = "sql"
+        settings["dovecot/passdb/1/args"] = str(passwords.sqlite_users(root, scheme))
     server = _start(root, settings, maildirs)
-    add_users(server, range(USERS), scheme)
+    server.auth_socket = sockets / "auth"
+    if not with_sql:
+        add_users(server, range(USERS), scheme)
     return server
 
 
@@ -126,7 +135,7 @@ def _start(root: Path, settings: dict[str, str], maildirs: list[Path]) -> Postho
     took = time.monotonic() - begin
     run_directory = _run_directory(root / "sandbox/etc/main.cf")
     return Posthouse(
-        OURS, root, int(facts["pid"]), ports, maildirs, None, took, run_directory=run_directory, process=process
+        OURS, root, int(facts["pid"]), ports, maildirs, None, None, took, run_directory=run_directory, process=process
     )
 
 

@@ -32,6 +32,8 @@ class Server:
     ports: dict[str, int]
     maildirs: list[Path]
     mbox_directory: Path | None = None
+    auth_socket: Path | None = None
+    """Where Dovecot's auth protocol is spoken."""
     ready_s: float = 0.0
     """From the start command to the first greeting."""
     notes: list[str] = field(default_factory=list)

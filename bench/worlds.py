@@ -39,10 +39,20 @@ def worlds(sink: int, closed: int) -> dict[str, World]:
         TUNED: lambda root: dovecot.start(root, tuned=True, scheme="ARGON2ID"),
         OURS: lambda root: posthouse.start_for_imap(root, scheme="ARGON2ID"),
     }
+
+    def sql(cache: str) -> dict[str, Start]:
+        return {
+            STOCK: lambda root: dovecot.start(root, tuned=False, scheme="MD5-CRYPT", cache=cache, with_sql=True),
+            TUNED: lambda root: dovecot.start(root, tuned=True, scheme="MD5-CRYPT", cache=cache, with_sql=True),
+            OURS: lambda root: posthouse.start_for_imap(root, scheme="MD5-CRYPT", cache=cache, with_sql=True),
+        }
+
     return {
         "smtp": World("Postfix", smtp),
         "imap": World("Dovecot", imap),
         "imap-argon2": World("Dovecot", argon2),
+        "auth-cached": World("Dovecot", sql("10M")),
+        "auth-uncached": World("Dovecot", sql("0")),
         "smtp-alone": World("Postfix", smtp, is_alone=True),
         "imap-alone": World("Dovecot", imap, is_alone=True),
         "smtp-growth": World("Postfix", {OURS: smtp[OURS]}, is_alone=True),

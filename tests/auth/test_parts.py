@@ -127,6 +127,41 @@ def test_clients_take_turns_and_have_bounded_queues() -> None:
     assert order == ["attacker", "attacker", "ann", "bob", "attacker", "ann", "attacker", "attacker", "attacker"]
 
 
+def test_a_server_that_names_no_clients_has_the_room_of_all() -> None:
+    async def scene() -> None:
+        pool = HashPool(1, 10, 2)
+        for _ in range(11):
+            pool.verify("", "{PLAIN}x", b"x", "", lambda _: None)
+        with pytest.raises(Busy):
+            pool.verify("", "{PLAIN}x", b"x", "", lambda _: None)
+        pool.close()
+
+    in_loop(scene)  # type: ignore[arg-type]
+
+
+def test_no_result_is_lost_when_threads_finish_together() -> None:
+    async def scene() -> None:
+        pool = HashPool(4, 10_000, 10_000)
+        loop = asyncio.get_running_loop()
+        for _ in range(50):
+            left = 40
+            done = loop.create_future()
+
+            def answer(result: bool | Exception, done: "asyncio.Future[None]" = done) -> None:
+                nonlocal left
+                assert result is True
+                left -= 1
+                if not left:
+                    done.set_result(None)
+
+            for _ in range(left):
+                pool.verify("", "{PLAIN}x", b"x", "", answer)
+            await asyncio.wait_for(done, 10)
+        pool.close()
+
+    in_loop(scene)  # type: ignore[arg-type]
+
+
 def test_all_queues_together_are_bounded() -> None:
     async def scene() -> None:
         pool = HashPool(1, 3, 5)

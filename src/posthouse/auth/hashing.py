@@ -6,9 +6,10 @@ however long their own queues are. Both the queue of one client and all of them 
 """
 
 import asyncio
+import threading
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from queue import SimpleQueue
 
 from posthouse.auth.schemes import verify
 
@@ -34,8 +35,12 @@ class _Check:
 class HashPool:
     def __init__(self, threads: int, backlog: int, backlog_per_client: int) -> None:
         self._loop = asyncio.get_running_loop()
-        self._executor = ThreadPoolExecutor(threads, thread_name_prefix="hash")
         self._threads = threads
+        self._started: list[threading.Thread] = []
+        self._work: SimpleQueue[_Check | None] = SimpleQueue()
+        self._results: deque[tuple[_Check, bool | Exception]] = deque()
+        self._is_woken = False
+        self._is_closed = False
         self._running = 0
         self._backlog = backlog
         self._backlog_per_client = backlog_per_client
@@ -56,7 +61,9 @@ class HashPool:
             self._run(check)
             return
         queue = self._queues.get(client)
-        if self._waiting >= self._backlog or (queue is not None and len(queue) >= self._backlog_per_client):
+        # Whoever asks without saying for whom (a server with its own clients) speaks for many.
+        most = self._backlog_per_client if client else self._backlog
+        if self._waiting >= self._backlog or (queue is not None and len(queue) >= most):
             raise Busy
         if queue is None:
             queue = self._queues[client] = deque()
@@ -66,31 +73,48 @@ class HashPool:
     def close(self) -> None:
         self._queues.clear()
         self._waiting = 0
-        self._executor.shutdown(wait=False, cancel_futures=True)
+        self._is_closed = True
+        for _ in range(self._threads):
+            self._work.put(None)
 
     def _run(self, check: _Check) -> None:
         self._running += 1
-        future = self._executor.submit(verify, check.stored, check.password, check.default_scheme, check.user)
-        future.add_done_callback(lambda done: self._to_loop(check, done))
+        if len(self._started) < min(self._running, self._threads):
+            thread = threading.Thread(target=self._compute, name=f"hash{len(self._started)}", daemon=True)
+            self._started.append(thread)
+            thread.start()
+        self._work.put(check)
 
-    def _to_loop(self, check: _Check, done: "Future[bool]") -> None:
-        try:
-            self._loop.call_soon_threadsafe(self._finished, check, done)
-        except RuntimeError:
-            # The loop has ended, and with it everybody who waited.
-            return
+    def _compute(self) -> None:
+        """In a thread. One wake-up of the loop serves all results that are there when it comes."""
+        while (check := self._work.get()) is not None:
+            result: bool | Exception
+            try:
+                result = verify(check.stored, check.password, check.default_scheme, check.user)
+            except Exception as error:
+                result = error
+            self._results.append((check, result))
+            if not self._is_woken:
+                self._is_woken = True
+                try:
+                    self._loop.call_soon_threadsafe(self._finished)
+                except RuntimeError:
+                    # The loop has ended, and with it everybody who waited.
+                    return
 
-    def _finished(self, check: _Check, done: "Future[bool]") -> None:
-        self._running -= 1
-        self._next()
-        if done.cancelled():
-            check.answer(Busy())
+    def _finished(self) -> None:
+        finished = []
+        # First: whoever adds a result behind the last one taken here wakes us again.
+        self._is_woken = False
+        while self._results:
+            finished.append(self._results.popleft())
+        self._running -= len(finished)
+        if self._is_closed:
             return
-        error = done.exception()
-        if error is None:
-            check.answer(done.result())
-        else:
-            check.answer(error if isinstance(error, Exception) else RuntimeError(repr(error)))
+        for _ in finished:
+            self._next()
+        for check, result in finished:
+            check.answer(result)
 
     def _next(self) -> None:
         for client, queue in self._queues.items():

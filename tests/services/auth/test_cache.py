@@ -138,3 +138,41 @@ def test_without_a_size_nothing_is_remembered(tmp_path: Path, database: Database
             assert await reason(world, "old") == "Password mismatch"
 
     test()
+
+
+def test_a_replaced_database_file_is_read_anew(
+    tmp_path: Path, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sql, "LOOK_AGAIN_S", 0.0)
+
+    @asynchronous
+    async def test() -> None:
+        async with auth_running(tmp_path, {}, database.settings(auth_cache_size="0")) as world:
+            assert await reason(world, "old") == ""
+            other = tmp_path / "other"
+            other.mkdir()
+            new = Database(other)
+            new.run("UPDATE users SET password = 'new'")
+            new.path.rename(database.path)
+            assert await reason(world, "new") == ""
+            assert await reason(world, "old") == "Password mismatch"
+
+    test()
+
+
+def test_a_query_that_takes_long_is_asked_in_a_thread(
+    tmp_path: Path, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sql, "QUICK_STEPS", 3)
+    quickly: list[object] = []
+    ask = sql.SqlDatabase._ask_quickly
+    monkeypatch.setattr(sql.SqlDatabase, "_ask_quickly", lambda *of: quickly.append(ask(*of)) or quickly[-1])
+
+    @asynchronous
+    async def test() -> None:
+        async with auth_running(tmp_path, {}, database.settings(auth_cache_size="0")) as world:
+            assert await reason(world, "old") == ""
+            assert await reason(world, "x") == "Password mismatch"
+            assert quickly == [None, None]
+
+    test()

@@ -70,7 +70,7 @@ def test_many_different_wrong_logins_give_a_line_that_fail2ban_reads(tmp_path: P
             )
             if shutil.which("fail2ban-regex"):
                 log = tmp_path / "mail.log"
-                log.write_text(f"Nov 27 14:00:00 mail dovecot: auth: {line}\n")
+                log.write_text(f"Nov 27 14:00:00 mail dovecot[17]: auth: {line}\n")
                 command = ["fail2ban-regex", "--print-all-matched", str(log), str(FILTER)]
                 done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
                 assert "1 matched" in done.stdout, done.stdout

@@ -8,7 +8,6 @@ Databases that may be cached say what their answer depends on: `password_cache_k
 question) and `check_cache_key` for those that compare by themselves.
 """
 
-import asyncio
 import hashlib
 import hmac
 import secrets
@@ -48,6 +47,7 @@ class AnswerCache:
 
     def resize(self, size_octets: int, ttl_s: float, negative_ttl_s: float) -> None:
         self._limit = size_octets
+        self.is_on = size_octets > 0
         self.ttl_s = ttl_s
         self.negative_ttl_s = negative_ttl_s
         self._shrink()
@@ -138,17 +138,17 @@ class _Checks(Protocol):
 class CachedPasswords:
     """A PassDatabase in front of another; `place` tells the blocks of a chain apart."""
 
-    is_immediate = True
-    """It waits only where a task may."""
-
     def __init__(self, database: _Passwords, cache: AnswerCache, place: str) -> None:
         self.name = database.name
+        self.is_immediate = getattr(database, "is_immediate", False)
         self.default_scheme = database.default_scheme
         self._database = database
         self._cache = cache
         self._place = place
 
     async def password(self, question: Question) -> PassFound | None:
+        if not self._cache.is_on:
+            return await self._database.password(question)
         key = (self._place, question.user, *self._database.password_cache_key(question))
         entry, age_s = self._cache.get(key)
         if entry is not None:
@@ -164,7 +164,6 @@ class CachedPasswords:
             return msgspec.structs.replace(entry.found, memory=_Unconfirmed(error))
 
     async def fresh(self, question: Question, key: Key) -> PassFound | None:
-        await asyncio.sleep(0)
         found = await self._database.password(question)
         self._cache.put(key, found=found)
         if found is None:
@@ -227,20 +226,20 @@ class _Memory:
 class CachedUsers:
     """A UserDatabase in front of another."""
 
-    is_immediate = True
-
     def __init__(self, database: _Users, cache: AnswerCache, place: str) -> None:
         self.name = database.name
+        self.is_immediate = getattr(database, "is_immediate", False)
         self._database = database
         self._cache = cache
         self._place = place
 
     async def fields(self, question: Question) -> Mapping[str, str] | None:
+        if not self._cache.is_on:
+            return await self._database.fields(question)
         key = (self._place, question.user, *self._database.user_cache_key(question))
         entry, age_s = self._cache.get(key)
         if entry is not None and age_s < (self._cache.negative_ttl_s if entry.fields is None else self._cache.ttl_s):
             return entry.fields
-        await asyncio.sleep(0)
         try:
             fields = await self._database.fields(question)
         except DatabaseError:
@@ -257,22 +256,22 @@ class CachedUsers:
 class CachedChecks:
     """A CheckingDatabase in front of another: a password that was right needs not be tried again. Wrong ones are."""
 
-    is_immediate = True
-
     def __init__(self, database: _Checks, cache: AnswerCache, place: str) -> None:
         self.name = database.name
+        self.is_immediate = getattr(database, "is_immediate", False)
         self.default_scheme = database.default_scheme
         self._database = database
         self._cache = cache
         self._place = place
 
     async def check(self, question: Question, password: bytes) -> PassFound | None:
+        if not self._cache.is_on:
+            return await self._database.check(question, password)
         key = (self._place, question.user, *self._database.check_cache_key(question))
         digest = self._cache.digest(password)
         entry, age_s = self._cache.get(key)
         if entry is not None and age_s < self._cache.ttl_s and hmac.compare_digest(entry.digest, digest):
             return entry.found
-        await asyncio.sleep(0)
         found = await self._database.check(question, password)
         if found is not None and found.is_right:
             self._cache.put(key, found=found, digest=digest)

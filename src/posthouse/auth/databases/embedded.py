@@ -11,7 +11,7 @@ class EmbeddedDatabase:
 
     name = "directory"
     is_immediate = True
-    """Never waits."""
+    """May be asked where there is no task: it never waits, or not for what only a task can."""
 
     def __init__(self, directory: Callable[[], Directory], default_scheme: str) -> None:
         self._directory = directory

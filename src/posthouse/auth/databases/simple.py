@@ -24,6 +24,8 @@ def parse_fields(text: str, where: str) -> dict[str, Template]:
 
 
 def fill(fields: Mapping[str, Template], question: Question) -> dict[str, str]:
+    if not fields:
+        return {}
     values = question.values()
     return {name: template.fill(values) for name, template in fields.items()}
 
