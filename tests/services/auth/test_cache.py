@@ -5,6 +5,7 @@ from pathlib import Path
 import apsw
 import pytest
 
+from posthouse.auth.databases import sql
 from posthouse.runtime.schema import (
     AUTH_LOGIN,
     AUTH_USERDB,
