@@ -90,6 +90,7 @@ def run_master(
         everybodys_endpoints=(QUEUE_SHOW,),
         load=load,
         close_jail=close_jail,
+        opens=jails.opened_by_master,
         sockets=sockets or {},
         on_ready=on_ready,
         on_turn=on_turn,

@@ -4,7 +4,10 @@ Made by `config.loading.load` in master and in commands; children inherit it thr
 text values on reload (`Configuration.pack` / `unpack`), because a jailed process can read no files.
 """
 
+import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Self
 
 import msgspec
@@ -59,6 +62,16 @@ class Configuration:
     dovecot: Settings
     master: tuple[MasterEntry, ...] = ()
     problems: tuple[Problem, ...] = field(default=())
+    opened: Mapping[str, int] = field(default_factory=dict)
+    """At a reload: descriptors of files that this process could not open by itself any more."""
+
+    def read(self, path: str) -> str:
+        """A file that a setting names, at start or at a reload. Raises OSError, ValueError (not UTF-8)."""
+        if path not in self.opened:
+            return Path(path).read_text("utf-8")
+        with open(os.dup(self.opened[path]), encoding="utf-8") as file:
+            file.seek(0)
+            return file.read()
 
     def pack(self) -> Packed:
         return Packed(

@@ -260,8 +260,9 @@ class _Life:
                     self._finish(0, limit_s)
                 case Drain(limit_s):
                     self._begin_drain(limit_s)
-                case Reload(packed):
-                    self._run(self._reload(Configuration.unpack(packed)), "reload")
+                case Reload(packed, opened):
+                    descriptors = dict(zip(opened, self._channel.take_descriptors(len(opened)), strict=True))
+                    self._run(self._reload(Configuration.unpack(packed), descriptors), "reload")
                 case LogFiles(paths):
                     self._process.log_files(dict(zip(paths, self._channel.take_descriptors(len(paths)), strict=True)))
                 case _:
@@ -291,8 +292,14 @@ class _Life:
             self._emit(internal_error(self._name, "draining", error))
         self._finish(0, ORPHAN_LIMIT_S)
 
-    async def _reload(self, configuration: Configuration) -> None:
-        await self._process.reload(configuration)
+    async def _reload(self, configuration: Configuration, opened: Mapping[str, int]) -> None:
+        configuration.opened = opened
+        try:
+            await self._process.reload(configuration)
+        finally:
+            configuration.opened = {}
+            for descriptor in opened.values():
+                os.close(descriptor)
         self._context.configuration = configuration
 
     def _run(self, work: Coroutine[object, object, None], what: str) -> None:

@@ -19,7 +19,7 @@ from posthouse.config.configuration import Packed
 _LENGTH: Final = struct.Struct(">I")
 MAX_FRAME_OCTETS: Final = 16 * 1024 * 1024
 """A configuration is far smaller; more is a broken child."""
-MAX_DESCRIPTORS: Final = 8
+MAX_DESCRIPTORS: Final = 64
 _READ_OCTETS: Final = 64 * 1024
 
 
@@ -28,9 +28,11 @@ class Message(msgspec.Struct, frozen=True, tag=True, array_like=True):
 
 
 class Reload(Message, frozen=True):
-    """Master: take this configuration in place."""
+    """Master: take this configuration in place. `opened` are files that master has opened for this process, because
+    it could not (one descriptor per path, in this order)."""
 
     configuration: Packed
+    opened: tuple[str, ...] = ()
 
 
 class Drain(Message, frozen=True):

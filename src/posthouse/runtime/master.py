@@ -24,7 +24,7 @@ from typing import Final
 import setproctitle
 
 from posthouse import __version__
-from posthouse.config.configuration import Configuration
+from posthouse.config.configuration import Configuration, Packed
 from posthouse.config.parameter import Settings
 from posthouse.config.parameters.master import (
     PER_CORE_PROCESS_LIMIT,
@@ -40,6 +40,7 @@ from posthouse.runtime import child as child_process
 from posthouse.runtime import listeners, log_files, memory, ready, sockets
 from posthouse.runtime.clock import SystemClock
 from posthouse.runtime.control_channel import (
+    MAX_DESCRIPTORS,
     ChannelClosed,
     ControlChannel,
     Drain,
@@ -88,6 +89,8 @@ class Installation:
     everybodys_endpoints: tuple[Endpoint, ...]
     load: Callable[[], Configuration]
     close_jail: Callable[[ProcessSpec, Configuration, Identity | None], str]
+    opens: Callable[[ProcessSpec, Configuration], Sequence[str]] = lambda *_: ()
+    """Files that a process reads at a reload and may not open by itself."""
     sockets: Mapping[tuple[str, int], socket.socket] = field(default_factory=dict)
     """Bound by the command already, by (host, port)."""
     on_ready: Callable[[], None] = lambda: None
@@ -562,11 +565,11 @@ class Master:
             return
         self._configuration = configuration
         self._say(Level.INFO, f"reload -- version {__version__}, configuration {configuration.directory}")
-        packed = Reload(configuration.pack())
+        packed = configuration.pack()
         for slot in self._slots:
             if slot.spec.on_reload is Replacement.IN_PLACE:
                 if slot.child is not None:
-                    self._send(slot.child, packed)
+                    self._send_reload(slot.child, packed, self._installation.opens(slot.spec, configuration))
             elif slot.child is not None:
                 if slot.replacement is not None:  # of a reload a moment ago
                     self._order_stop(slot.replacement)
@@ -575,6 +578,16 @@ class Master:
                 self._reloading.add(slot)
         if not self._reloading:
             ready.notify("READY=1")
+
+    def _send_reload(self, child: Child, packed: Packed, paths: Sequence[str]) -> None:
+        # Opened, not read: what stands in them is no business of master, nor of the children that it forks later.
+        opened: dict[str, int] = {}
+        for path in paths[:MAX_DESCRIPTORS]:
+            with contextlib.suppress(OSError):  # who reads it says so
+                opened[path] = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        self._send(child, Reload(packed, tuple(opened)), tuple(opened.values()))
+        for descriptor in opened.values():
+            os.close(descriptor)
 
     def _drain(self, slot: Slot, child: Child) -> None:
         limit = self._configuration.main[PROCESS_DRAIN_LIMIT]

@@ -251,6 +251,7 @@ class AuthProcess(ProcessMain):
             configuration.dovecot.values,
             lambda: self._directory,
             self._cache,
+            configuration.read,
             threads=configuration.main[parameters.AUTH_SQL_THREADS],
             default_scheme=configuration.dovecot[parameters.DEFAULT_PASS_SCHEME],
         )
@@ -259,8 +260,8 @@ class AuthProcess(ProcessMain):
         await super().reload(configuration)
         try:
             chains = self._built(configuration)
-        except (BadDatabase, OSError) as error:
-            # Inside the jail a new file may be out of reach; who is here can go on logging in.
+        except (BadDatabase, OSError, UnicodeDecodeError) as error:
+            # Who is here can go on logging in.
             self._say(Level.ERROR, f"Error: {error}: the passdb and userdb blocks from before stay in use")
         else:
             self._chains.close()

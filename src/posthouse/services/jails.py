@@ -9,7 +9,7 @@ from typing import Final
 
 import posthouse
 from posthouse.auth.databases.configured import files as database_files
-from posthouse.auth.databases.configured import uses_network
+from posthouse.auth.databases.configured import query_files, uses_network
 from posthouse.config.configuration import Configuration
 from posthouse.config.parameters.auth import DIRECTORY_DATABASE, MAIL_HOME, MAIL_LOCATION
 from posthouse.config.parameters.general import QUEUE_DIRECTORY, VIRTUAL_MAILBOX_BASE
@@ -56,6 +56,11 @@ def rules(spec: ProcessSpec, configuration: Configuration) -> Rules:
         case Jail.NETWORK_ONLY | Jail.LOGS | Jail.RECIPIENT:
             pass
     return Rules(tuple(dict.fromkeys(read)), tuple(dict.fromkeys(write)), connects)
+
+
+def opened_by_master(spec: ProcessSpec, configuration: Configuration) -> list[str]:
+    """Files that a process reads again at a reload, when it has given up the rights to open them."""
+    return query_files(configuration.dovecot.values) if spec.jail is Jail.CREDENTIALS else []
 
 
 def code_directories() -> list[str]:

@@ -22,6 +22,8 @@ from posthouse.auth.directory import Directory
 from posthouse.config.dovecotconf import blocks
 
 PASS_DRIVERS: Final = ("sql", "passwd-file", "static", "directory")
+QUERY_FILE_DRIVERS: Final = ("sql",)
+"""Whose args is a file of settings."""
 USER_DRIVERS: Final = (*PASS_DRIVERS, "prefetch")
 
 
@@ -45,11 +47,12 @@ def build(
     values: Mapping[str, str],
     directory: Callable[[], Directory],
     cache: AnswerCache,
+    read: Callable[[str], str],
     *,
     threads: int,
     default_scheme: str,
 ) -> Chains:
-    """`values` are dovecot.conf's. Raises BadDatabase, OSError."""
+    """`values` are dovecot.conf's; `read` gives the text of a query file. Raises BadDatabase, OSError."""
     sql: dict[str, SqlDatabase] = {}
     embedded = EmbeddedDatabase(directory, default_scheme)
 
@@ -58,7 +61,7 @@ def build(
         match driver:
             case "sql":
                 if args not in sql:
-                    sql[args] = SqlDatabase(args, Path(args).read_text("utf-8"), threads=threads)
+                    sql[args] = SqlDatabase(args, read(args), threads=threads)
                 return sql[args]
             case "passwd-file":
                 return PasswdFileDatabase(args, where, lambda path: Path(path).read_bytes(), _stamp)
@@ -107,6 +110,18 @@ def files(values: Mapping[str, str]) -> list[str]:
                 found.append(os.path.dirname(path.partition("%")[0]))
                 found += _sqlite_directories(path) if inside.get("driver") == "sql" else []
     return list(dict.fromkeys(found))
+
+
+def query_files(values: Mapping[str, str]) -> list[str]:
+    """The files with queries and passwords of databases, read at start and at a reload only."""
+    return list(
+        dict.fromkeys(
+            path
+            for kind in ("passdb", "userdb")
+            for _, inside in blocks(values, kind)
+            if inside.get("driver") in QUERY_FILE_DRIVERS and (path := inside.get("args", "")).startswith("/")
+        )
+    )
 
 
 def uses_network(values: Mapping[str, str]) -> bool:
