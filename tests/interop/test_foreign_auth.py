@@ -119,3 +119,37 @@ def test_who_does_not_speak_the_protocol_is_cut_off_and_others_are_not(
     good.sendall(b"CONT\t7\td29uZGVybGFuZA==\n")
     assert good.recv(4096) == b"OK\t7\tuser=alice@example.test\n"
     good.close()
+
+
+def test_a_listener_that_is_new_in_the_file_is_there_after_a_reload(new_sandbox: NewSandbox, tmp_path: Path) -> None:
+    system = new_sandbox()
+    path = tmp_path / "auth"
+    block = f"service auth {{\n  unix_listener {path} {{\n    mode = 0666\n  }}\n}}\n"
+    settings = Path(system.configuration, "dovecot.conf")
+    before = settings.read_text()
+    pid = system.processes()["auth 0"]
+    with system.imap() as session:
+        settings.write_text(before + block)
+        system.reload()
+        system.wait_until(lambda: system.processes().get("auth 0", pid) != pid, "another auth process")
+        system.wait_until(path.exists, "the socket")
+        with socket.socket(socket.AF_UNIX) as client:
+            client.settimeout(20)
+            client.connect(str(path))
+            client.sendall(
+                b"VERSION\t1\t2\nCPID\t1\nAUTH\t1\tPLAIN\tservice=smtp\tresp=AGFsaWNlQGV4YW1wbGUudGVzdAB3b25kZXJsYW5k\n"
+            )
+            received = b""
+            while b"\tuser=" not in received:
+                data = client.recv(4096)
+                assert data
+                received += data
+            assert b"OK\t1\tuser=alice@example.test" in received
+        # Sessions go on, and new ones begin, with the other process.
+        assert session.noop()[0] == "OK"
+        with system.imap() as another:
+            assert another.noop()[0] == "OK"
+    pid = system.processes()["auth 0"]
+    settings.write_text(before)
+    system.reload()
+    system.wait_until(lambda: system.processes().get("auth 0", pid) != pid, "another auth process")

@@ -284,6 +284,10 @@ class Master:
                 sock.close()
         self._listeners = {key: (one, opened.get(key) or kept[key]) for key, one in wanted.items()}
 
+    def _listeners_of(self, spec: ProcessSpec) -> frozenset[tuple[str, str, int]]:
+        """A process gets its listeners at its start: with others it has to be another one."""
+        return frozenset(key for key, (one, _) in self._listeners.items() if one.service in spec.listens)
+
     # ── children ──
 
     def _fork(self, slot: Slot) -> Child:
@@ -299,7 +303,7 @@ class Master:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
         theirs.close()
         os.close(writing)
-        child = Child(slot.spec, slot.worker, pid, ours, reading, time.monotonic())
+        child = Child(slot.spec, slot.worker, pid, ours, reading, time.monotonic(), self._listeners_of(slot.spec))
         self._children[pid] = child
         self._selector.register(ours, selectors.EVENT_READ, lambda events: self._on_channel(child, events))
         self._selector.register(reading, selectors.EVENT_READ, lambda _: self._on_output(child))
@@ -567,7 +571,8 @@ class Master:
         self._say(Level.INFO, f"reload -- version {__version__}, configuration {configuration.directory}")
         packed = configuration.pack()
         for slot in self._slots:
-            if slot.spec.on_reload is Replacement.IN_PLACE:
+            is_in_place = slot.spec.on_reload is Replacement.IN_PLACE
+            if is_in_place and (slot.child is None or slot.child.listeners == self._listeners_of(slot.spec)):
                 if slot.child is not None:
                     self._send_reload(slot.child, packed, self._installation.opens(slot.spec, configuration))
             elif slot.child is not None:

@@ -29,6 +29,8 @@ class Child:
     channel: ControlChannel
     stderr: int
     started_s: float
+    listeners: frozenset[tuple[str, str, int]] = frozenset()
+    """Keys of those it was given at its start."""
     phase: Phase = Phase.STARTING
     replaces: "Child | None" = None
     failure: str = ""

@@ -268,6 +268,11 @@ class AuthProcess(ProcessMain):
             self._chains = chains
         self._configure(configuration)
 
+    async def drain(self) -> None:
+        for foreign in self._foreign_servers:
+            foreign.close()
+        await super().drain()
+
     async def stop(self) -> None:
         if self._sweeper is not None:
             self._sweeper.cancel()
