@@ -1,14 +1,17 @@
 """The embedded directory."""
 
 import os
+import re
 import stat
 from pathlib import Path
 
 import apsw
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from posthouse.auth import schema
-from posthouse.auth.directory import Directory, DirectoryError, Refused
+from posthouse.auth import app_passwords, schema
+from posthouse.auth.directory import Account, Directory, DirectoryError, Login, Refused
 from posthouse.auth.names import BadName
 from posthouse.auth.schemes import Argon2Cost, Hasher, UnusablePassword
 
@@ -85,7 +88,7 @@ def test_changes_of_another_connection_are_seen_at_once(directory: Directory, tm
 
 def test_one_writer_waits_for_another(directory: Directory, tmp_path: Path) -> None:
     other = second(directory, tmp_path)
-    other._connection.set_busy_timeout(50)
+    other._storage.connection.set_busy_timeout(50)
     with directory._transaction(), pytest.raises(DirectoryError, match=r"(?i)busy|locked"):
         other.add_domain("example.net")
     other.add_domain("example.net")
@@ -177,7 +180,7 @@ def test_an_older_schema_is_brought_up_to_date(tmp_path: Path, monkeypatch: pyte
     old.add_domain("example.org")
     monkeypatch.setattr(schema, "VERSIONS", (*schema.VERSIONS, ("CREATE TABLE extra (name VARCHAR(10))",)))
     new = Directory.open(path, hasher=CHEAP)
-    assert new._rows("SELECT version FROM schema_version") == [(2,)]
+    assert new._rows("SELECT version FROM schema_version") == [(3,)]
     assert new._rows("SELECT count(*) FROM extra") == [(0,)]
     assert new.domains() == ["example.org"]
     old.close()
@@ -192,7 +195,7 @@ def test_a_migration_that_fails_changes_nothing(tmp_path: Path, monkeypatch: pyt
     with pytest.raises(DirectoryError):
         Directory.open(path, hasher=CHEAP)
     connection = apsw.Connection(str(path))
-    assert connection.execute("SELECT version FROM schema_version").fetchall() == [(1,)]
+    assert connection.execute("SELECT version FROM schema_version").fetchall() == [(2,)]
     assert not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'extra'").fetchall()
     connection.close()
 
@@ -204,3 +207,128 @@ def test_a_file_that_is_no_database_is_an_error_not_an_empty_directory(tmp_path:
         Directory.open(path)
     with pytest.raises(DirectoryError):
         Directory.open(tmp_path / "missing.sqlite", create=False)
+
+
+FIRST_RELEASE = """
+CREATE TABLE schema_version (version INTEGER NOT NULL);
+INSERT INTO schema_version (version) VALUES (1);
+CREATE TABLE domains (name VARCHAR(255) NOT NULL PRIMARY KEY, created BIGINT NOT NULL);
+CREATE TABLE accounts ( address VARCHAR(320) NOT NULL PRIMARY KEY, domain VARCHAR(255) NOT NULL REFERENCES domains
+ (name), password VARCHAR(1024) NOT NULL, quota_octets BIGINT NOT NULL DEFAULT 0, disabled SMALLINT NOT NULL DEFAULT 0,
+ created BIGINT NOT NULL, home VARCHAR(1024) NOT NULL DEFAULT '', mail VARCHAR(1024) NOT NULL DEFAULT '');
+CREATE INDEX accounts_domain ON accounts (domain);
+CREATE TABLE aliases ( address VARCHAR(320) NOT NULL, position INTEGER NOT NULL, domain VARCHAR(255) NOT NULL
+ REFERENCES domains (name), target VARCHAR(320) NOT NULL, PRIMARY KEY (address, position));
+CREATE INDEX aliases_domain ON aliases (domain);
+INSERT INTO domains VALUES ('example.org', 1700000000);
+INSERT INTO accounts VALUES ('bob@example.org', 'example.org', '{PLAIN}secret', 7, 1, 1700000001, '/home/bob', '');
+INSERT INTO aliases VALUES ('info@example.org', 0, 'example.org', 'bob@example.org');
+"""
+
+
+def test_a_directory_of_the_first_release_is_taken_over(tmp_path: Path) -> None:
+    path = tmp_path / "directory.sqlite"
+    old = apsw.Connection(str(path))
+    old.execute(FIRST_RELEASE)
+    old.close()
+    found = Directory.open(path, hasher=CHEAP)
+    bob = found.account("bob@example.org")
+    assert bob == Account("bob@example.org", "{PLAIN}secret", 7, True, 1700000001, "/home/bob", "")
+    assert found.targets("info@example.org") == ("bob@example.org",)
+    found.add_app_password("bob@example.org", "phone")
+    assert [one.label for one in found.app_passwords("bob@example.org")] == ["phone"]
+    found.close()
+
+
+def test_removing_an_account_or_a_domain_removes_what_hangs_on_it(directory: Directory) -> None:
+    for name in ("bob@example.org", "ann@example.org"):
+        directory.add_account(name, "secret")
+        directory.add_app_password(name, "phone")
+        directory.note_logins([Login(name, "imap", 5)])
+    directory.remove_account("bob@example.org")
+    assert [one.address for one in directory.logins()] == ["ann@example.org"]
+    directory.remove_domain("example.org", with_contents=True)
+    assert directory.logins() == []
+    assert directory._rows("SELECT count(*) FROM app_passwords") == [(0,)]
+
+
+def test_app_passwords_have_labels_scopes_and_ends(directory: Directory) -> None:
+    directory.add_account("bob@example.org", "secret")
+    made, password = directory.add_app_password("BOB@example.org", " phone ", services=["IMAP", "submission", "smtp"])
+    assert made.services == ("imap", "smtp")
+    assert re.fullmatch(r"[a-z2-9]{4}(-[a-z2-9]{4}){3}", password)
+    assert password.replace("-", "") not in str(directory._rows("SELECT * FROM app_passwords"))
+    assert directory.app_passwords("bob@example.org") == (made,)
+    for label, services, expires_s, why in (
+        ("phone", [], 0, "already"),
+        ("", [], 0, "one line"),
+        ("x\ny", [], 0, "one line"),
+        ("x" * 65, [], 0, "one line"),
+        ("tablet", ["im ap"], 0, "not the name of a service"),
+        ("tablet", [], 5, "expired already"),
+    ):
+        with pytest.raises(Refused, match=why):
+            directory.add_app_password("bob@example.org", label, services=services, expires_s=expires_s)
+    with pytest.raises(Refused, match="no app password"):
+        directory.remove_app_password("bob@example.org", "tablet")
+    for number in range(49):
+        directory.add_app_password("bob@example.org", f"device {number}")
+    with pytest.raises(Refused, match="at most 50"):
+        directory.add_app_password("bob@example.org", "one more")
+    directory.remove_app_password("bob@example.org", "phone")
+    assert len(directory.app_passwords("bob@example.org")) == 49
+
+
+@given(st.binary(max_size=40))
+def test_only_what_was_generated_is_an_app_password(octets: bytes) -> None:
+    key = app_passwords.canonical(octets)
+    if key is not None:
+        assert len(key) == 16
+        assert octets.decode().lower().replace("-", "").replace(" ", "").encode() == key
+
+
+def test_an_app_password_is_good_as_people_type_it() -> None:
+    password = app_passwords.generate()
+    stored = app_passwords.AppPassword("phone", app_passwords.digest(password))
+    for typed in (password, password.upper(), password.replace("-", ""), password.replace("-", " ")):
+        key = app_passwords.canonical(typed.encode())
+        assert key is not None
+        assert app_passwords.fitting((stored,), key) is stored
+    other = app_passwords.canonical(app_passwords.generate().encode())
+    assert other is not None
+    assert app_passwords.fitting((stored,), other) is None
+    assert len({app_passwords.generate() for _ in range(1000)}) == 1000
+
+
+def test_a_renamed_account_takes_everything_along(directory: Directory) -> None:
+    directory.add_account("bob@example.org", "secret", quota_octets=9)
+    directory.add_account("ann@example.org", "secret")
+    directory.add_alias("info@example.org", ["bob@example.org", "x@example.net"])
+    directory.add_app_password("bob@example.org", "phone")
+    directory.note_logins([Login("bob@example.org", "imap", 5, "phone")])
+    before = directory.account("bob@example.org")
+    assert before is not None
+    with pytest.raises(Refused, match="exists already"):
+        directory.rename_account("bob@example.org", "ann@example.org", home="/m/bob", mail="maildir:/m/bob/M")
+    new = directory.rename_account("bob@example.org", "Robert@example.org", home="/m/bob", mail="maildir:/m/bob/M")
+    assert (new.password, new.quota_octets, new.home) == (before.password, 9, "/m/bob")
+    assert directory.account("bob@example.org") is None
+    assert directory.targets("info@example.org") == ("robert@example.org", "x@example.net")
+    assert [one.last_used_s for one in directory.app_passwords("robert@example.org")] == [5]
+    assert directory.logins("robert@example.org") == [Login("robert@example.org", "imap", 5)]
+
+
+def test_notes_of_a_removed_account_and_older_ones_are_dropped(directory: Directory) -> None:
+    directory.add_account("bob@example.org", "secret")
+    directory.note_logins([Login("bob@example.org", "imap", 9), Login("gone@example.org", "imap", 9)])
+    directory.note_logins([Login("bob@example.org", "imap", 8), Login("bob@example.org", "smtp", 8)])
+    assert [(one.service, one.at_s) for one in directory.logins()] == [("imap", 9), ("smtp", 8)]
+
+
+def test_a_new_hash_never_replaces_a_newer_password(directory: Directory) -> None:
+    directory.add_account("bob@example.org", "{PLAIN}secret", hashed=True)
+    assert directory.replace_hash("bob@example.org", "{PLAIN}secret", "{PLAIN}other")
+    assert not directory.replace_hash("bob@example.org", "{PLAIN}secret", "{PLAIN}third")
+    found = directory.account("bob@example.org")
+    assert found is not None
+    assert found.password == "{PLAIN}other"

@@ -1,37 +1,34 @@
-"""The embedded directory: domains, accounts and aliases in one SQLite database.
+"""The directory: domains, accounts, application passwords and aliases, embedded (SQLite) or on a database server.
 
-Commands write, the auth process reads; both may be at it at the same time (WAL), and a change is seen by the next
-look-up: `PRAGMA data_version` tells when somebody else has written, and only then is the cache of answers dropped.
-Everything above uses the methods here and never SQL, so that the same schema can live in another database.
+Commands write, the auth process reads; both may be at it at the same time, and a change is seen by the next look-up:
+SQLite tells when somebody else has written, and only then is the cache of answers dropped. Everything above uses the
+methods here and never SQL; where the tables are is the business of `auth.storage`.
 
-A disabled account cannot log in, but its mail goes on arriving: switching somebody off must not lose mail.
+A disabled account, or one in a disabled domain, cannot log in, but its mail goes on arriving: switching somebody off
+must not lose mail.
 """
 
 import contextlib
-import os
+import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, Self, TypeVar
 
-import apsw
 import msgspec
 
+from posthouse.auth import app_passwords
+from posthouse.auth.app_passwords import AppPassword
 from posthouse.auth.names import fold_address, fold_domain, parse_address, parse_alias, parse_domain, parse_target
-from posthouse.auth.schema import migrate
 from posthouse.auth.schemes import Hasher
+from posthouse.auth.storage import DirectoryError, Rows, SqliteStorage, Storage, Value
+
+__all__ = ("Account", "Alias", "Directory", "DirectoryError", "Domain", "Login", "Refused")
 
 T = TypeVar("T")
-Value = str | int | float | bytes | None
 
-BUSY_TIMEOUT_MS: Final = 5000
-"""How long a writer waits for another writer; readers never wait."""
 MAXIMAL_TARGETS: Final = 1000
 """Targets of one alias: as many as one virtual expansion may yield (virtual_alias_expansion_limit)."""
-
-
-class DirectoryError(Exception):
-    """The database could not answer: a temporary failure, never "no such user"."""
 
 
 class Refused(ValueError):
@@ -48,6 +45,24 @@ class Account(msgspec.Struct, frozen=True):
     created_s: int = 0
     home: str = ""
     mail: str = ""
+    needs_app_password: bool = False
+    """The main password opens no mailbox and sends no mail."""
+    is_domain_disabled: bool = False
+
+
+class Domain(msgspec.Struct, frozen=True):
+    name: str
+    is_disabled: bool = False
+    created_s: int = 0
+
+
+class Login(msgspec.Struct, frozen=True):
+    """The last one of an account for a service; `label`: of the application password, if it was one."""
+
+    address: str
+    service: str
+    at_s: int
+    label: str = ""
 
 
 class Alias(msgspec.Struct, frozen=True):
@@ -55,43 +70,43 @@ class Alias(msgspec.Struct, frozen=True):
     targets: tuple[str, ...]
 
 
-_ACCOUNT: Final = "SELECT address, password, quota_octets, disabled, created, home, mail FROM accounts"
+_ACCOUNT: Final = (
+    "SELECT accounts.address, accounts.password, accounts.quota_octets, accounts.disabled, accounts.created,"
+    " accounts.home, accounts.mail, accounts.app_passwords_only, domains.disabled"
+    " FROM accounts JOIN domains ON domains.name = accounts.domain"
+)
+_APP_PASSWORD: Final = "SELECT label, digest, services, created, expires, last_used FROM app_passwords"  # noqa: S105
 
 
 class Directory:
     """One connection; use it from one thread."""
 
-    def __init__(self, connection: apsw.Connection, hasher: Hasher, cache_entries: int) -> None:
-        self._connection = connection
+    def __init__(self, storage: Storage, hasher: Hasher, cache_entries: int = 0) -> None:
+        self._storage = storage
         self._hasher = hasher
         self._cache_entries = cache_entries
         self._domains: dict[str, bool] = {}
         self._accounts: dict[str, Account | None] = {}
         self._aliases: dict[str, tuple[str, ...]] = {}
-        self._version = -1
+        self._app_passwords: dict[str, tuple[AppPassword, ...]] = {}
+        self._version: int | None = -1
 
     @classmethod
     def open(
         cls, path: str | Path, *, create: bool = True, hasher: Hasher | None = None, cache_entries: int = 0
     ) -> Self:
-        """Open, make or upgrade the database at `path`; its directory is made, for its owner only, if it is missing."""
-        try:
-            if create:
-                os.makedirs(os.path.dirname(path) or ".", mode=0o700, exist_ok=True)
-                _touch(path)
-            connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
-            connection.set_busy_timeout(BUSY_TIMEOUT_MS)
-            connection.pragma("journal_mode", "wal")
-            # A password change that was acknowledged must survive a power cut.
-            connection.pragma("synchronous", "full")
-            connection.pragma("foreign_keys", True)
-            migrate(connection)
-        except (apsw.Error, OSError) as error:
-            raise DirectoryError(f"{path}: {error}") from error
-        return cls(connection, hasher or Hasher(), cache_entries)
+        """Open, make or upgrade the SQLite database at `path`."""
+        return cls(SqliteStorage(path, create=create), hasher or Hasher(), cache_entries)
+
+    @classmethod
+    def open_for_notes(cls, path: str | Path) -> Self:
+        """For writing what may be lost in a power cut."""
+        storage = SqliteStorage(path, create=False)
+        storage.need_no_flush()
+        return cls(storage, Hasher())
 
     def close(self) -> None:
-        self._connection.close()
+        self._storage.close()
 
     # ── look-ups ──
 
@@ -100,7 +115,8 @@ class Directory:
         self._validate()
         found = self._domains.get(domain)
         if found is None:
-            found = bool(self._rows("SELECT 1 FROM domains WHERE name = ?", (domain,)))
+            # Databases compare more loosely than we do ("a " is "a"), so what they found is looked at.
+            found = self._rows("SELECT name FROM domains WHERE name = ?", (domain,)) == [(domain,)]
             self._remember(self._domains, domain, found)
         return found
 
@@ -111,9 +127,19 @@ class Directory:
             return self._accounts[address]
         except KeyError:
             pass
-        rows = self._rows(_ACCOUNT + " WHERE address = ?", (address,))
-        found = _account(rows[0]) if rows else None
+        rows = self._rows(_ACCOUNT + " WHERE accounts.address = ?", (address,))
+        found = _account(rows[0]) if rows and rows[0][0] == address else None
         self._remember(self._accounts, address, found)
+        return found
+
+    def app_passwords(self, address: str) -> tuple[AppPassword, ...]:
+        address = fold_address(address)
+        self._validate()
+        found = self._app_passwords.get(address)
+        if found is None:
+            rows = self._rows(_APP_PASSWORD + " WHERE address = ? ORDER BY created, label", (address,))
+            found = tuple(_app_password(row) for row in rows)
+            self._remember(self._app_passwords, address, found)
         return found
 
     def targets(self, address: str) -> tuple[str, ...]:
@@ -136,21 +162,30 @@ class Directory:
         return found
 
     def _stored_targets(self, address: str) -> tuple[str, ...]:
-        rows = self._rows("SELECT target FROM aliases WHERE address = ? ORDER BY position", (address,))
-        return tuple(str(row[0]) for row in rows)
+        rows = self._rows("SELECT target, address FROM aliases WHERE address = ? ORDER BY position", (address,))
+        return tuple(str(row[0]) for row in rows if row[1] == address)
 
     # ── lists ──
 
     def domains(self) -> list[str]:
         return [str(row[0]) for row in self._rows("SELECT name FROM domains ORDER BY name")]
 
+    def domain_facts(self) -> list[Domain]:
+        rows = self._rows("SELECT name, disabled, created FROM domains ORDER BY name")
+        return [Domain(str(name), bool(disabled), int(created or 0)) for name, disabled, created in rows]
+
     def accounts(self, domain: str = "") -> list[Account]:
-        if not domain:
-            return [_account(row) for row in self._rows(_ACCOUNT + " ORDER BY domain, address")]
-        return [
-            _account(row)
-            for row in self._rows(_ACCOUNT + " WHERE domain = ? ORDER BY address", (self._known_domain(domain),))
-        ]
+        where = " WHERE accounts.domain = ?" if domain else ""
+        bindings = (self._known_domain(domain),) if domain else ()
+        rows = self._rows(f"{_ACCOUNT}{where} ORDER BY accounts.domain, accounts.address", bindings)
+        return [_account(row) for row in rows]
+
+    def logins(self, address: str = "") -> list[Login]:
+        """The last login for each service."""
+        where = " WHERE address = ?" if address else ""
+        query = f"SELECT address, service, last_login FROM logins{where} ORDER BY address, service"  # noqa: S608
+        rows = self._rows(query, (fold_address(address),) if address else ())
+        return [Login(str(whose), str(service), int(at or 0)) for whose, service, at in rows]
 
     def aliases(self, domain: str = "") -> list[Alias]:
         where = "WHERE domain = ? " if domain else ""
@@ -181,8 +216,16 @@ class Directory:
                     f" and {len(self.aliases(name))} aliases"
                 )
             self._rows("DELETE FROM aliases WHERE domain = ?", (name,))
+            for table in ("app_passwords", "logins"):
+                inside = "address IN (SELECT address FROM accounts WHERE domain = ?)"
+                self._rows(f"DELETE FROM {table} WHERE {inside}", (name,))  # noqa: S608
             self._rows("DELETE FROM accounts WHERE domain = ?", (name,))
             self._rows("DELETE FROM domains WHERE name = ?", (name,))
+
+    def set_domain_disabled(self, domain: str, disabled: bool) -> None:
+        with self._transaction():
+            name = self._known_domain(domain)
+            self._rows("UPDATE domains SET disabled = ? WHERE name = ?", (int(disabled), name))
 
     def add_account(
         self,
@@ -212,9 +255,40 @@ class Directory:
         return account
 
     def remove_account(self, address: str) -> None:
-        """The account only: its mail stays on the disk."""
+        """The account and what hangs on it; its mail stays on the disk."""
         with self._transaction():
-            self._rows("DELETE FROM accounts WHERE address = ?", (self._known_account(address),))
+            key = self._known_account(address)
+            for table in ("app_passwords", "logins", "accounts"):
+                self._rows(f"DELETE FROM {table} WHERE address = ?", (key,))  # noqa: S608
+
+    def rename_account(self, address: str, to: str, *, home: str, mail: str) -> Account:
+        """`home` and `mail`: where its mail is now, so that it stays there. Aliases that lead to it follow."""
+        new = parse_address(to)
+        with self._transaction():
+            old = self._known_account(address)
+            domain = self._known_domain(new.rpartition("@")[2])
+            if self._rows("SELECT 1 FROM accounts WHERE address = ?", (new,)):
+                raise Refused(f"the account {new} exists already")
+            if self._stored_targets(new):
+                raise Refused(f"{new} is an alias; remove it first (posthouse alias remove {new})")
+            if old in self._stored_targets(old):
+                raise Refused(
+                    f"{old} is also an alias that keeps a copy; remove it first (posthouse alias remove {old})"
+                )
+            # A new row and not another key: what refers to it has to move as well, in any order a database allows.
+            self._rows(
+                "INSERT INTO accounts (address, domain, password, quota_octets, disabled, created, home, mail,"
+                " app_passwords_only) SELECT ?, ?, password, quota_octets, disabled, created, ?, ?, app_passwords_only"
+                " FROM accounts WHERE address = ?",
+                (new, domain, home, mail, old),
+            )
+            for table in ("app_passwords", "logins"):
+                self._rows(f"UPDATE {table} SET address = ? WHERE address = ?", (new, old))  # noqa: S608
+            self._rows("UPDATE aliases SET target = ? WHERE target = ?", (new, old))
+            self._rows("DELETE FROM accounts WHERE address = ?", (old,))
+        found = self.account(new)
+        assert found is not None
+        return found
 
     def set_password(self, address: str, password: str, *, hashed: bool = False) -> None:
         stored = self._hasher.checked(password) if hashed else self._hasher.hash(password)
@@ -227,6 +301,82 @@ class Directory:
 
     def set_disabled(self, address: str, disabled: bool) -> None:
         self._update(address, "UPDATE accounts SET disabled = ? WHERE address = ?", int(disabled))
+
+    def set_place(self, address: str, *, home: str | None = None, mail: str | None = None) -> None:
+        for column, value in (("home", home), ("mail", mail)):
+            if value is not None:
+                self._update(address, f"UPDATE accounts SET {column} = ? WHERE address = ?", value)  # noqa: S608
+
+    def set_app_passwords_only(self, address: str, needed: bool) -> None:
+        self._update(address, "UPDATE accounts SET app_passwords_only = ? WHERE address = ?", int(needed))
+
+    def add_app_password(
+        self, address: str, label: str, *, services: Sequence[str] = (), expires_s: int = 0
+    ) -> tuple[AppPassword, str]:
+        """What is stored, and the password, which nobody can be told again."""
+        label = label.strip()
+        if not label or len(label) > app_passwords.MAXIMAL_LABEL or re.search(r"[\x00-\x1f\x7f]", label):
+            raise Refused(f"a label is one line of 1 to {app_passwords.MAXIMAL_LABEL} characters")
+        try:
+            scope = app_passwords.parse_services(list(services))
+        except ValueError as error:
+            raise Refused(str(error)) from error
+        now_s = int(time.time())
+        if expires_s and expires_s <= now_s:
+            raise Refused("it would have expired already")
+        password = app_passwords.generate()
+        made = AppPassword(label, app_passwords.digest(password), scope, now_s, expires_s)
+        with self._transaction():
+            key = self._known_account(address)
+            present = self._stored_labels(key)
+            if label in present:
+                raise Refused(f'{key} has an app password "{label}" already; remove it first, or choose another label')
+            if len(present) >= app_passwords.MAXIMAL_PER_ACCOUNT:
+                raise Refused(f"an account has at most {app_passwords.MAXIMAL_PER_ACCOUNT} app passwords")
+            self._rows(
+                "INSERT INTO app_passwords (address, label, digest, services, created, expires, last_used)"
+                " VALUES (?, ?, ?, ?, ?, ?, 0)",
+                (key, label, made.digest, " ".join(scope), now_s, expires_s),
+            )
+        return made, password
+
+    def remove_app_password(self, address: str, label: str) -> None:
+        with self._transaction():
+            key = self._known_account(address)
+            if label not in self._stored_labels(key):
+                raise Refused(f'{key} has no app password "{label}"')
+            self._rows("DELETE FROM app_passwords WHERE address = ? AND label = ?", (key, label))
+
+    def _stored_labels(self, key: str) -> list[str]:
+        return [str(row[0]) for row in self._rows("SELECT label FROM app_passwords WHERE address = ?", (key,))]
+
+    def note_logins(self, logins: Iterable[Login]) -> None:
+        """Many at once, and not worth a flush."""
+        with self._transaction():
+            for one in logins:
+                if not self._rows("SELECT 1 FROM accounts WHERE address = ?", (one.address,)):
+                    continue  # removed meanwhile
+                key = (one.address, one.service)
+                known = self._rows("SELECT last_login FROM logins WHERE address = ? AND service = ?", key)
+                if known:
+                    if int(known[0][0] or 0) < one.at_s:
+                        statement = "UPDATE logins SET last_login = ? WHERE address = ? AND service = ?"
+                        self._rows(statement, (one.at_s, *key))
+                else:
+                    statement = "INSERT INTO logins (address, service, last_login) VALUES (?, ?, ?)"
+                    self._rows(statement, (*key, one.at_s))
+                if one.label:
+                    statement = "UPDATE app_passwords SET last_used = ? WHERE address = ? AND label = ?"
+                    self._rows(statement, (one.at_s, one.address, one.label))
+
+    def replace_hash(self, address: str, old: str, new: str) -> bool:
+        """Only if it is still the old one: whoever has set another password meanwhile wins."""
+        with self._transaction():
+            key = self._known_account(address)
+            if self._rows("SELECT password FROM accounts WHERE address = ?", (key,)) != [(old,)]:
+                return False
+            self._rows("UPDATE accounts SET password = ? WHERE address = ?", (new, key))
+        return True
 
     def add_alias(self, address: str, targets: Sequence[str]) -> Alias:
         """Adds targets to the alias, which is made if it is new."""
@@ -290,37 +440,33 @@ class Directory:
             raise Refused(f"there is no account {key}")
         return key
 
-    def _rows(self, statement: str, bindings: tuple[str | int, ...] = ()) -> list[tuple[Value, ...]]:
-        # apsw keeps prepared statements by their text.
-        try:
-            return self._connection.execute(statement, bindings).fetchall()
-        except apsw.Error as error:
-            raise DirectoryError(str(error)) from error
+    def _rows(self, statement: str, bindings: tuple[str | int, ...] = ()) -> Rows:
+        return self._storage.rows(statement, bindings)
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
-        self._rows("BEGIN IMMEDIATE")
+        self._storage.begin()
         try:
             yield
-            self._rows("COMMIT")
+            self._storage.commit()
         except BaseException:
-            if self._connection.in_transaction:
-                self._rows("ROLLBACK")
+            self._storage.rollback()
             raise
         finally:
             self._forget()
 
     def _validate(self) -> None:
         """Drop what is remembered if another connection has written since."""
-        version = self._rows("PRAGMA data_version")[0][0]
-        if version != self._version:
+        version = self._storage.version()
+        if version is None or version != self._version:
             self._forget()
-            self._version = int(version)  # type: ignore[arg-type]  # SQLite documents an integer
+            self._version = version
 
     def _forget(self) -> None:
         self._domains.clear()
         self._accounts.clear()
         self._aliases.clear()
+        self._app_passwords.clear()
 
     def _remember(self, cache: dict[str, T], key: str, value: T) -> None:
         if self._cache_entries:
@@ -331,7 +477,7 @@ class Directory:
 
 
 def _account(row: tuple[Value, ...]) -> Account:
-    address, password, quota, disabled, created, home, mail = row
+    address, password, quota, disabled, created, home, mail, needs_app_password, is_domain_disabled = row
     return Account(
         str(address),
         str(password),
@@ -340,9 +486,18 @@ def _account(row: tuple[Value, ...]) -> Account:
         int(created or 0),
         str(home or ""),
         str(mail or ""),
+        bool(needs_app_password),
+        bool(is_domain_disabled),
     )
 
 
-def _touch(path: str | Path) -> None:
-    """Make the file with a mode of our own: SQLite would take what the umask leaves, and its -wal and -shm copy it."""
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+def _app_password(row: tuple[Value, ...]) -> AppPassword:
+    label, digest, services, created, expires, last_used = row
+    return AppPassword(
+        str(label),
+        str(digest),
+        tuple(str(services or "").split()),
+        int(created or 0),
+        int(expires or 0),
+        int(last_used or 0),
+    )

@@ -29,6 +29,24 @@ VERSIONS: Final[tuple[tuple[str, ...], ...]] = (
         " PRIMARY KEY (address, position))",
         "CREATE INDEX aliases_domain ON aliases (domain)",
     ),
+    (
+        "ALTER TABLE domains ADD COLUMN disabled SMALLINT NOT NULL DEFAULT 0",
+        "ALTER TABLE accounts ADD COLUMN app_passwords_only SMALLINT NOT NULL DEFAULT 0",
+        "CREATE TABLE app_passwords ("
+        " address VARCHAR(320) NOT NULL REFERENCES accounts (address),"
+        " label VARCHAR(64) NOT NULL,"
+        " digest VARCHAR(255) NOT NULL,"
+        " services VARCHAR(255) NOT NULL DEFAULT '',"
+        " created BIGINT NOT NULL,"
+        " expires BIGINT NOT NULL DEFAULT 0,"
+        " last_used BIGINT NOT NULL DEFAULT 0,"
+        " PRIMARY KEY (address, label))",
+        "CREATE TABLE logins ("
+        " address VARCHAR(320) NOT NULL REFERENCES accounts (address),"
+        " service VARCHAR(32) NOT NULL,"
+        " last_login BIGINT NOT NULL,"
+        " PRIMARY KEY (address, service))",
+    ),
 )
 
 

@@ -1,4 +1,5 @@
-"""What `posthouse domain`, `user` and `alias` share: opening the directory as its owner, reading passwords, saying no.
+"""What the commands of the directory share (domain, user, app-password, alias): opening it as its owner, reading
+passwords, saying no.
 
 As root these commands become the owner of the database's directory first, for good: a file that root leaves behind
 (SQLite makes -wal and -shm beside the database) could not be opened by the auth process.
@@ -10,10 +11,12 @@ import json
 import os
 import pwd
 import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
+from posthouse.auth.app_passwords import AppPassword
 from posthouse.auth.directory import Directory, DirectoryError, Refused
 from posthouse.auth.names import BadName
 from posthouse.auth.schemes import MAXIMAL_PASSWORD, Argon2Cost, Hasher, UnusablePassword
@@ -37,10 +40,10 @@ def run(parser: argparse.ArgumentParser, configuration_directory: str, arguments
     options = parser.parse_args(arguments)
     name = parser.prog
     try:
-        settings = load(configuration_directory).main
+        options.configuration = load(configuration_directory)
         if hasattr(options, "prepare"):
             options.prepare(options)
-        directory = _open(settings)
+        directory = _open(options.configuration.main)
     except (Unusable, BadValue) as error:
         return _say(name, str(error), 1)
     except DirectoryError as error:
@@ -152,6 +155,29 @@ def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     widths = [max(len(row[column]) for row in (headings, *rows)) for column in range(len(headings))]
     for row in (headings, *rows):
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def moment(at_s: int) -> str:
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(at_s)) if at_s else "never"
+
+
+def app_password_words(one: AppPassword) -> str:
+    scope = ", ".join(one.services) or "everything"
+    until = ""
+    if one.expires_s:
+        until = f", {'expired' if one.expires_s <= time.time() else 'until'} {moment(one.expires_s)}"
+    return f'"{one.label}" for {scope}{until}, last used {moment(one.last_used_s)}'
+
+
+def app_password_facts(one: AppPassword) -> dict[str, object]:
+    """Everything but the digest."""
+    return {
+        "label": one.label,
+        "services": list(one.services),
+        "created": one.created_s,
+        "expires": one.expires_s,
+        "last_used": one.last_used_s,
+    }
 
 
 def print_json(value: object) -> None:

@@ -1,5 +1,5 @@
 """NAME
-    posthouse alias - the aliases of the embedded directory
+    posthouse alias - the aliases of the directory
 SYNOPSIS
     posthouse [-c DIR] alias add ADDRESS TARGET...
     posthouse [-c DIR] alias list [--json] [DOMAIN]
@@ -24,7 +24,7 @@ def run(configuration_directory: str, arguments: Sequence[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("posthouse alias", description="The aliases of the embedded directory.")
+    parser = argparse.ArgumentParser("posthouse alias", description="The aliases of the directory.")
     commands = parser.add_subparsers(required=True, metavar="add | list | remove")
     command = commands.add_parser("add", help="send mail for ADDRESS (or @domain) to these targets")
     command.add_argument("address", metavar="ADDRESS")

@@ -3,9 +3,9 @@
 SYNOPSIS
     posthouse [-c DIR] COMMAND [arguments]
 DESCRIPTION
-    init, start, stop, reload, status and check run the system; domain, user and alias manage the embedded directory;
-    sandbox and run start a whole system in one directory. -c names the configuration directory, as Postfix's commands
-    do, before or behind the command; MAIL_CONFIG in the environment does the same.
+    init, start, stop, reload, status and check run the system; domain, user, app-password and alias manage the
+    directory of accounts; sandbox and run start a whole system in one directory. -c names the configuration
+    directory, as Postfix's commands do, before or behind the command; MAIL_CONFIG in the environment does the same.
 """
 
 import importlib
@@ -23,6 +23,7 @@ COMMANDS: Final = {
     "logrotate": "begin new log files",
     "domain": "domains of the embedded directory",
     "user": "accounts of the embedded directory",
+    "app-password": "application passwords of its accounts",
     "alias": "aliases of the embedded directory",
     "sandbox": "a whole system in one directory, on free ports",
     "run": "a sandbox in ./run, with a first message and the log",
@@ -50,7 +51,7 @@ def dispatch(arguments: list[str]) -> int:
         print(f"posthouse: there is no command {name!r}\n\n{_usage()}", file=sys.stderr)
         return 64  # EX_USAGE
     # One module per command, imported only when it is asked for: the others would cost start-up time.
-    module = importlib.import_module(f"posthouse.cli.{name}")
+    module = importlib.import_module(f"posthouse.cli.{name.replace('-', '_')}")
     if name == "check" and rest:
         print(f"posthouse check: unexpected argument {rest[0]!r}", file=sys.stderr)
         return 64
@@ -79,7 +80,7 @@ def _take_directory(arguments: list[str]) -> tuple[str, list[str]]:
 
 
 def _usage() -> str:
-    lines = [f"  {name:<10} {what}" for name, what in COMMANDS.items()]
+    lines = [f"  {name:<12} {what}" for name, what in COMMANDS.items()]
     return "posthouse [-c DIR] COMMAND [arguments]\n\n" + "\n".join(lines)
 
 

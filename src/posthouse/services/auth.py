@@ -15,7 +15,8 @@ DESCRIPTION
     Passwords are hashed in threads in which client addresses take turns. A refusal is answered auth_failure_delay
     after the attempt, an unknown name costs the same work as a wrong password. Passwords that were right are
     remembered as keyed digests (auth_verified_cache_size), answers of databases elsewhere as they are
-    (auth_cache_size).
+    (auth_cache_size). Last logins are written to the directory now and then, in a thread of their own
+    (auth_last_login_interval).
 STANDARDS
     RFC 4422 (SASL), RFC 4616 (PLAIN)
 SECURITY
@@ -40,8 +41,10 @@ from typing import Any, Final
 
 import msgspec
 
+from posthouse.auth.bookkeeping import Bookkeeping
 from posthouse.auth.databases.cached import AnswerCache
 from posthouse.auth.databases.configured import Chains, build
+from posthouse.auth.databases.embedded import APP_PASSWORD_FIELD, WEAK_FIELD
 from posthouse.auth.databases.lookup import BadDatabase, DatabaseError, Question
 from posthouse.auth.databases.prefetch import prefetched
 from posthouse.auth.directory import Directory, DirectoryError
@@ -155,6 +158,7 @@ class AuthProcess(ProcessMain):
         self._held = 0
         self._exchanges: dict[Connection, Exchanges] = {}
         self._open_directory()
+        self._books = Bookkeeping(self._open_for_books, self._hasher, self._trouble)
         self._configure(self.context.configuration)
         self._servers = [
             *self.context.serve(AUTH_LOGIN, self._on_login, on_connection=self._on_login_connection, client="login"),
@@ -194,6 +198,10 @@ class AuthProcess(ProcessMain):
         )
         self._inode = _inode(self._path)
 
+    def _open_for_books(self) -> Directory:
+        """In a thread."""
+        return Directory.open_for_notes(self._path)
+
     def _configure(self, configuration: Configuration) -> None:
         """Everything that a reload may change."""
         main, dovecot = configuration.main, configuration.dovecot
@@ -222,6 +230,11 @@ class AuthProcess(ProcessMain):
             dovecot[parameters.AUTH_USERNAME_FORMAT],
             dovecot[parameters.AUTH_DEFAULT_REALM],
             dovecot[parameters.AUTH_USERNAME_CHARS],
+        )
+        self._books.configure(
+            main[parameters.AUTH_LAST_LOGIN_INTERVAL],
+            rehashes=main[parameters.AUTH_REHASH_WEAK_PASSWORDS],
+            mechanisms=self._mechanisms,
         )
         self._passdb = PassDb(
             blocks=self._chains.passdbs,
@@ -287,6 +300,7 @@ class AuthProcess(ProcessMain):
             task.cancel()
         self._chains.close()
         self._pool.close()
+        self._books.close()
         self._directory.close()
 
     def _sweep(self) -> None:
@@ -433,6 +447,8 @@ class AuthProcess(ProcessMain):
         request = exchange.request
         if verdict.is_right:
             self._failures.succeeded(request.remote, verdict.user)
+            if verdict.database == "directory" and not verdict.master:
+                self._enter(verdict, request.service, password)
             ticket = b""
             if exchange.opens_mailbox:
                 fields = prefetched(verdict.fields)
@@ -460,6 +476,13 @@ class AuthProcess(ProcessMain):
             if suspicion is not None:
                 self.context.emit(WrongLogins(*msgspec.structs.astuple(suspicion)))
             self._refuse(exchange, AuthFailure(False, verdict.reason, disabled=verdict.is_disabled), respond)
+
+    def _enter(self, verdict: Verdict, service: str, password: bytes | None) -> None:
+        """A login by the directory, into its books."""
+        label = verdict.fields.get(APP_PASSWORD_FIELD, "")
+        self._books.login(verdict.user, service, label, self.context.clock.now())
+        if password is not None and not label and WEAK_FIELD in verdict.fields:
+            self._books.weak(verdict.user, password)
 
     def _refuse(self, exchange: Exchange, answer: AuthFailure, respond: Responder) -> None:
         self._delayed.add(exchange.begun_s + self._failure_delay_s, respond, answer)

@@ -3,6 +3,7 @@
 import json
 import os
 import pwd
+import re
 import shutil
 import stat
 import subprocess
@@ -13,8 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from posthouse.auth.directory import Directory
-from posthouse.auth.schemes import verify
+from posthouse.auth.directory import Directory, Login
+from posthouse.auth.schemes import make, verify
+
+WEAK = make("MD5-CRYPT", b"secret")
 
 
 @pytest.fixture
@@ -168,3 +171,78 @@ def test_root_makes_the_directory_for_the_auth_user(open_etc: Path) -> None:
     assert stat.S_IMODE(data.stat().st_mode) == 0o700
     nobody = pwd.getpwnam("nobody")
     assert {file.stat().st_uid for file in (data, *data.iterdir())} == {nobody.pw_uid}
+
+
+def test_an_account_is_shown_set_and_renamed(etc: Path) -> None:
+    ok(etc, "domain", "add", "example.org")
+    ok(etc, "user", "add", "--quota", "2M", "bob@example.org", stdin="secret\n")
+    ok(etc, "alias", "add", "info@example.org", "bob@example.org")
+    password = ok(etc, "app_password", "add", "--for", "imap,smtp", "--expires", "90d", "bob@example.org", "phone")
+    assert len(password.strip()) == 19
+    ok(etc, "user", "set", "--quota", "3M", "--mail", "maildir:~/M", "--app-passwords-only", "yes", "bob@example.org")
+    shown = ok(etc, "user", "show", "bob@example.org")
+    for line in (
+        r"quota +3145728",
+        r"password +ARGON2ID \(barred\)",
+        r"home +/var/vmail/example.org/bob \(mail_home\)",
+        r"mail +maildir:~/M",
+        r"last login +never",
+        r'app password +"phone" for imap, smtp, until 20\d\d-\d\d-\d\d \d\d:\d\d, last used never',
+        r"alias +info@example.org",
+    ):
+        assert re.search(f"^{line}$", shown, re.MULTILINE), (line, shown)
+    facts = json.loads(ok(etc, "user", "show", "--json", "bob@example.org"))
+    assert (facts["app_passwords"][0]["label"], facts["aliases"]) == ("phone", ["info@example.org"])
+    assert "argon2" not in json.dumps(facts)
+    ok(etc, "user", "rename", "--keep-alias", "bob@example.org", "robert@example.org")
+    found = directory(etc)
+    account = found.account("robert@example.org")
+    assert account is not None
+    assert (account.home, account.mail) == ("/var/vmail/example.org/bob", "maildir:~/M")
+    assert found.targets("bob@example.org") == ("robert@example.org",)
+    found.note_logins([Login("robert@example.org", "imap", 86400 * 365)])
+    found.close()
+    assert re.search(r"robert@example.org .* 19(70|71)-\d\d-\d\d \d\d:\d\d$", ok(etc, "user", "list"), re.MULTILINE)
+    assert "imap,smtp" in ok(etc, "app_password", "list", "robert@example.org")
+    ok(etc, "app_password", "remove", "robert@example.org", "phone")
+    assert ok(etc, "app_password", "list", "robert@example.org") == ""
+
+
+def test_what_makes_no_sense_is_refused_in_one_line(etc: Path) -> None:
+    ok(etc, "domain", "add", "example.org")
+    ok(etc, "user", "add", "bob@example.org", stdin="secret\n")
+    assert "no app password yet" in refused(etc, "user", "set", "--app-passwords-only", "yes", "bob@example.org")
+    assert "nothing to set" in refused(etc, "user", "set", "bob@example.org")
+    assert "no account" in refused(etc, "user", "show", "ann@example.org")
+    assert "no account" in refused(etc, "app_password", "list", "ann@example.org")
+    assert "no account" in refused(etc, "app_password", "add", "ann@example.org", "phone")
+    assert "no app password" in refused(etc, "app_password", "remove", "bob@example.org", "phone")
+    assert "no domain" in refused(etc, "domain", "disable", "example.net")
+
+
+def test_a_disabled_domain_is_shown_as_such(etc: Path) -> None:
+    ok(etc, "domain", "add", "example.org")
+    ok(etc, "user", "add", "bob@example.org", stdin="secret\n")
+    ok(etc, "domain", "disable", "example.org")
+    assert ok(etc, "domain", "list") == "example.org  (disabled)\n"
+    assert "domain disabled" in ok(etc, "user", "list")
+    facts = json.loads(ok(etc, "domain", "show", "--json", "example.org"))
+    assert (facts["disabled"], facts["accounts"], facts["aliases"]) == (True, 1, 0)
+    ok(etc, "domain", "enable", "example.org")
+    assert ok(etc, "domain", "list") == "example.org\n"
+
+
+def test_the_report_counts_hashes_that_are_weak(etc: Path) -> None:
+    ok(etc, "domain", "add", "example.org")
+    ok(etc, "user", "add", "bob@example.org", stdin="secret\n")
+    for name in ("ann", "eve"):
+        ok(etc, "user", "add", "--hashed", f"{name}@example.org", stdin=WEAK + "\n")
+    report = ok(etc, "user", "rehash-report")
+    assert [line.split() for line in report.splitlines()[:3]] == [
+        ["SCHEME", "ACCOUNTS", "WEAK"],
+        ["ARGON2ID", "1", "0"],
+        ["MD5-CRYPT", "2", "2"],
+    ]
+    assert "2 of 3 passwords have a weak hash" in report
+    assert "auth_rehash_weak_passwords" in report
+    assert json.loads(ok(etc, "user", "rehash-report", "--json"))["MD5-CRYPT"] == {"accounts": 2, "weak": 2}

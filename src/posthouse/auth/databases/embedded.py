@@ -1,9 +1,22 @@
-"""The embedded directory as one database of a chain: driver = directory."""
+"""The directory as one database of a chain: driver = directory.
 
+A password that has the form of an application password is compared with the account's, which is quick; any other is
+left to whoever compares main passwords.
+"""
+
+import time
 from collections.abc import Callable, Mapping
+from typing import Final
 
+from posthouse.auth.app_passwords import canonical, fitting
 from posthouse.auth.databases.lookup import DatabaseError, PassFound, Question
 from posthouse.auth.directory import Account, Directory, DirectoryError
+from posthouse.auth.schemes import is_weak
+
+APP_PASSWORD_FIELD: Final = "app_password"  # noqa: S105
+"""In the answer: the label of the one that was right."""
+WEAK_FIELD: Final = "weak_hash"
+"""In the answer: the main password should get a better hash."""
 
 
 class EmbeddedDatabase:
@@ -17,31 +30,69 @@ class EmbeddedDatabase:
         self._directory = directory
         self.default_scheme = default_scheme
 
-    def _account(self, user: str) -> Account | None:
+    async def password(self, question: Question) -> PassFound | None:
+        """The main password, for mechanisms that need what is stored."""
         try:
-            return self._directory().account(user)
+            return main_password(self._directory(), question)
         except DirectoryError as error:
             raise DatabaseError(str(error)) from error
 
-    async def password(self, question: Question) -> PassFound | None:
-        account = self._account(question.user)
-        if account is None:
-            return None
-        return PassFound(
-            account.password, {"nologin": "yes", "reason": "user is disabled"} if account.is_disabled else {}
-        )
+    async def check(self, question: Question, password: bytes) -> PassFound | None:
+        """Application passwords are compared here; `is_right` stays None if it can only be the main one."""
+        try:
+            return checked(self._directory(), question, password)
+        except DirectoryError as error:
+            raise DatabaseError(str(error)) from error
 
     async def fields(self, question: Question) -> Mapping[str, str] | None:
-        account = self._account(question.user)
-        if account is None:
-            return None
-        found = {"user": account.address, "home": account.home, "mail": account.mail}
-        if account.quota_octets:
-            found["quota_rule"] = f"*:bytes={account.quota_octets}"
-        if account.is_disabled:
-            # Mail for him still arrives.
-            found["nologin"] = "yes"
-        return {name: value for name, value in found.items() if value}
+        try:
+            account = self._directory().account(question.user)
+        except DirectoryError as error:
+            raise DatabaseError(str(error)) from error
+        return None if account is None else user_fields(account)
 
     def close(self) -> None:
         pass
+
+
+def main_password(directory: Directory, question: Question) -> PassFound | None:
+    account = directory.account(question.user)
+    if account is None:
+        return None
+    if account.needs_app_password:
+        return PassFound("", _barred(account), is_right=False, reason="only app passwords are good for this user")
+    fields = _barred(account)
+    if is_weak(account.password, ""):
+        fields = {**fields, WEAK_FIELD: "yes"}
+    return PassFound(account.password, fields)
+
+
+def checked(directory: Directory, question: Question, password: bytes) -> PassFound | None:
+    found = main_password(directory, question)
+    key = canonical(password)
+    if found is None or key is None:
+        return found
+    one = fitting(directory.app_passwords(question.user), key)
+    if one is None:
+        return found
+    if reason := one.refusal(question.service, time.time()):
+        return PassFound("", found.fields, is_right=False, reason=reason)
+    return PassFound("", {**found.fields, APP_PASSWORD_FIELD: one.label}, is_right=True)
+
+
+def user_fields(account: Account) -> Mapping[str, str]:
+    found = {"user": account.address, "home": account.home, "mail": account.mail}
+    if account.quota_octets:
+        found["quota_rule"] = f"*:bytes={account.quota_octets}"
+    if account.is_disabled or account.is_domain_disabled:
+        # Mail for him still arrives.
+        found["nologin"] = "yes"
+    return {name: value for name, value in found.items() if value}
+
+
+def _barred(account: Account) -> Mapping[str, str]:
+    if account.is_disabled:
+        return {"nologin": "yes", "reason": "user is disabled"}
+    if account.is_domain_disabled:
+        return {"nologin": "yes", "reason": "the domain of the user is disabled"}
+    return {}

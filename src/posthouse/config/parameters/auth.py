@@ -78,6 +78,16 @@ DIRECTORY_CACHE_ENTRIES: Final = declare(
     )
 )
 
+AUTH_LAST_LOGIN_INTERVAL: Final = declare(
+    Param(
+        "auth_last_login_interval",
+        duration,
+        "60s",
+        "How often last logins are written to the directory, all that came meanwhile at once; 0 does not keep them.",
+        minimum=0,
+    )
+)
+
 # ── new password hashes ─────────────────────────────────────────────────────────────────────────────────────────────
 
 AUTH_ARGON2_MEMORY: Final = declare(
@@ -101,6 +111,15 @@ AUTH_ARGON2_PARALLELISM: Final = declare(
         "Lanes of Argon2id; more than one only helps a machine with cores to spare.",
         minimum=1,
         maximum=16,
+    )
+)
+AUTH_REHASH_WEAK_PASSWORDS: Final = declare(
+    Param(
+        "auth_rehash_weak_passwords",
+        boolean,
+        "no",
+        "Whether a weak hash in the directory becomes Argon2id at the next right login; other programs that read the"
+        " hashes must know Argon2id then.",
     )
 )
 

@@ -1,0 +1,116 @@
+"""What auth writes into the directory by itself, behind the logins: when somebody last logged in, and new hashes.
+
+Nobody waits for it, and losing the last minute of it in a power cut hurts nobody: logins are gathered and written
+together now and then, in a thread of their own, without a flush to the disk.
+"""
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
+
+from posthouse.auth.directory import Directory, DirectoryError, Login, Refused
+from posthouse.auth.schemes import Hasher, UnknownScheme, UnusablePassword, is_weak, split, verify
+
+MAXIMAL_GATHERED: Final = 20_000
+"""Logins (user and service) between two writes; whoever comes then is noted after the next one."""
+MAXIMAL_REHASHES: Final = 100
+"""Passwords that wait for a new hash; whoever comes then gets one at a later login."""
+SECRET_SHARING: Final = {
+    "CRAM-MD5": frozenset(("PLAIN", "CLEAR", "CLEARTEXT", "CRAM-MD5", "HMAC-MD5")),
+    "DIGEST-MD5": frozenset(("PLAIN", "CLEAR", "CLEARTEXT", "DIGEST-MD5")),
+    "SCRAM-SHA-1": frozenset(("PLAIN", "CLEAR", "CLEARTEXT", "SCRAM-SHA-1")),
+    "SCRAM-SHA-256": frozenset(("PLAIN", "CLEAR", "CLEARTEXT", "SCRAM-SHA-256")),
+}
+"""What these mechanisms need to be stored; an Argon2id hash in its place would end them for the user."""
+
+
+class Bookkeeping:
+    """`open_directory` is called in the thread; `trouble` hears, in the loop, of what could not be written."""
+
+    def __init__(
+        self, open_directory: Callable[[], Directory], hasher: Hasher, trouble: Callable[[str, str], None]
+    ) -> None:
+        self._open_directory = open_directory
+        self._hasher = hasher
+        self._trouble = trouble
+        self._logins: dict[tuple[str, str, str], int] = {}
+        self._rehashing: set[str] = set()
+        self._kept: frozenset[str] = frozenset()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="bookkeeping")
+        self._timer: asyncio.TimerHandle | None = None
+        self._interval_s = 0.0
+        self._rehashes = False
+
+    def configure(self, interval_s: float, *, rehashes: bool, mechanisms: frozenset[str]) -> None:
+        """`interval_s` 0: last logins are not kept."""
+        self._interval_s = interval_s
+        self._rehashes = rehashes
+        self._kept = frozenset(
+            scheme for name in mechanisms for scheme in SECRET_SHARING.get(name.removesuffix("-PLUS"), ())
+        )
+
+    def login(self, user: str, service: str, label: str, at_s: float) -> None:
+        """`label`: of the application password, "" for the main one."""
+        key = (user, (service or "unknown")[:32], label)
+        if self._interval_s and (key in self._logins or len(self._logins) < MAXIMAL_GATHERED):
+            self._logins[key] = int(at_s)
+            if self._timer is None:
+                self._timer = asyncio.get_running_loop().call_later(self._interval_s, self._write)
+
+    def weak(self, user: str, password: bytes) -> None:
+        """This password was right for a hash that should be a better one."""
+        if not self._rehashes or user in self._rehashing or len(self._rehashing) >= MAXIMAL_REHASHES:
+            return
+        self._rehashing.add(user)
+        done = asyncio.get_running_loop().run_in_executor(self._thread, self._rehash, user, password, self._kept)
+        done.add_done_callback(lambda result: self._rehashed(user, result))
+
+    def close(self) -> None:
+        """Writes what is left, and waits for it."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._write()
+        self._thread.shutdown(wait=True)
+
+    def _write(self) -> None:
+        self._timer = None
+        logins = [Login(user, service, at_s, label) for (user, service, label), at_s in self._logins.items()]
+        self._logins.clear()
+        done = asyncio.get_running_loop().run_in_executor(self._thread, self._note, logins)
+        done.add_done_callback(self._written)
+
+    def _note(self, logins: list[Login]) -> None:
+        """In the thread."""
+        directory = self._open_directory()
+        try:
+            directory.note_logins(logins)
+        finally:
+            directory.close()
+
+    def _written(self, done: "asyncio.Future[None]") -> None:
+        if not done.cancelled() and (error := done.exception()) is not None:
+            self._trouble("directory", f"last logins are not written: {error}")
+
+    def _rehash(self, user: str, password: bytes, kept: frozenset[str]) -> None:
+        """In the thread."""
+        directory = self._open_directory()
+        try:
+            account = directory.account(user)
+            if account is None or not is_weak(account.password, ""):
+                return
+            if split(account.password, "")[0].partition(".")[0] in kept:
+                return
+            if verify(account.password, password, "", user):
+                new = self._hasher.hash(password.decode("utf-8", "surrogateescape"))
+                directory.replace_hash(account.address, account.password, new)
+        finally:
+            directory.close()
+
+    def _rehashed(self, user: str, done: "asyncio.Future[None]") -> None:
+        self._rehashing.discard(user)
+        if done.cancelled() or (error := done.exception()) is None:
+            return
+        if not isinstance(error, (DirectoryError, Refused, UnknownScheme, UnusablePassword)):
+            raise error
+        self._trouble("directory", f"{user} keeps the old hash of the password: {error}")
