@@ -4,11 +4,14 @@ What holds: packets make no difference; answers are whole lines; what is kept is
 what was sent ahead is left; SASL messages that come out are those of the grammar.
 """
 
+from typing import cast
+
 from fuzz.target import Target
 from posthouse.protocol.imap.login import ImapLogin
 from posthouse.protocol.login import (
     Authenticate,
     Cancel,
+    Channel,
     Close,
     Continue,
     LoginCore,
@@ -19,7 +22,26 @@ from posthouse.protocol.login import (
     StartTls,
 )
 from posthouse.protocol.pop3.login import Pop3Login
-from posthouse.protocol.sasl_mechanisms import SERVER_MECHANISMS, Credentials, SaslError, ServerMechanism
+from posthouse.protocol.sasl.known import SERVER_MECHANISMS
+from posthouse.protocol.sasl.mechanism import (
+    Anonymous,
+    Challenge,
+    Claim,
+    Credentials,
+    NeedSecret,
+    Said,
+    SaslError,
+    ScramKeys,
+    SecretMechanism,
+    ServerMechanism,
+    Surroundings,
+    Token,
+    Wrong,
+)
+
+AROUND = Surroundings("nonce", "mail.example", {"tls-unique": b"unique"}, "bob", ("example.org",))
+SCRAM_KEYS = {"SCRAM-SHA-1": ScramKeys(4096, b"salt", b"k" * 20, b"s" * 20)}
+SCRAM_KEYS["SCRAM-SHA-256"] = ScramKeys(4096, b"salt", b"k" * 32, b"s" * 32)
 
 
 class Connection:
@@ -56,7 +78,7 @@ class Connection:
                     core.tls_started()
                     self.had_tls = True
                 case Authenticate(mechanism, response):
-                    self._mechanism = SERVER_MECHANISMS[mechanism]()
+                    self._mechanism = SERVER_MECHANISMS[mechanism].make(AROUND)
                     self.exchange(response)
                 case Continue(response):
                     self.exchange(response)
@@ -65,19 +87,36 @@ class Connection:
     def exchange(self, response: bytes | None) -> None:
         assert self._mechanism is not None
         try:
-            step = self._mechanism.step(response)
+            said: Said = self._mechanism.step(response)
+            if isinstance(said, NeedSecret):
+                assert said.authcid
+                assert "\0" not in said.authcid + said.authzid
+                self.facts.append(said)
+                secret = SCRAM_KEYS.get(said.kind, b"d" * 16)
+                said = cast(SecretMechanism, self._mechanism).secret(secret)
         except SaslError:
             self.facts.append("not SASL")
             self.say(self.core.refused(Refusal.MALFORMED))
             return
-        if isinstance(step, Credentials):
-            assert step.authcid
-            assert "\0" not in step.authcid + step.authzid
-            assert b"\0" not in step.password
-            self.facts.append(step)
-            self.say(self.core.refused(Refusal.WRONG))
-        else:
-            self.say(self.core.challenge(step.data))
+        if isinstance(said, Challenge):
+            self.say(self.core.challenge(said.data))
+            return
+        match said:
+            case Credentials():
+                assert said.authcid
+                assert "\0" not in said.authcid + said.authzid
+                assert b"\0" not in said.password
+            case Claim(authcid, _):
+                assert authcid == "bob"
+            case Token(user, token):
+                assert "\0" not in user
+                assert token.isascii()
+            case Anonymous(trace):
+                assert len(trace) <= 255
+            case _:
+                assert isinstance(said, Wrong), "nobody knows the secret"
+        self.facts.append(said)
+        self.say(self.core.refused(Refusal.WRONG))
 
     def say(self, data: bytes) -> None:
         assert data.endswith(b"\r\n")
@@ -87,6 +126,8 @@ class Connection:
 
 def connections(choice: int) -> list[Connection]:
     options = LoginOptions(
+        mechanisms=tuple(SERVER_MECHANISMS),
+        knows_tokens=bool(choice & 32),
         offers_tls=bool(choice & 1),
         requires_tls=bool(choice & 2),
         refuses_plaintext=bool(choice & 4),
@@ -96,10 +137,13 @@ def connections(choice: int) -> list[Connection]:
         max_commands=12,
     )
     is_tls, is_secured = bool(choice & 8), bool(choice & 24)
-    return [
-        Connection(ImapLogin(options, is_tls=is_tls, is_secured=is_secured), 1000),
-        Connection(Pop3Login(options, is_tls=is_tls, is_secured=is_secured), 301),
-    ]
+    cores = (
+        (ImapLogin(options, is_tls=is_tls, is_secured=is_secured), 1000),
+        (Pop3Login(options, is_tls=is_tls, is_secured=is_secured), 301),
+    )
+    for core, _ in cores:
+        core.channel = Channel((("tls-unique", b"unique"),), "bob" if choice & 64 else "")
+    return [Connection(core, limit) for core, limit in cores]
 
 
 def check(data: bytes) -> None:

@@ -16,6 +16,7 @@ from posthouse.auth.databases.lookup import Question
 from posthouse.auth.directory import Directory
 from posthouse.auth.hashing import Busy, HashPool
 from posthouse.auth.loginname import BadLoginName, LoginNames
+from posthouse.auth.mechanism_secrets import Decoys
 from posthouse.auth.names import BadName, fold_address, parse_address
 from posthouse.auth.passdb import PassDb, Verdict
 from posthouse.auth.schemes import Argon2Cost, Hasher
@@ -23,7 +24,7 @@ from posthouse.auth.tickets import Tickets
 from posthouse.auth.userdb import without_extension
 from posthouse.auth.verified import ENTRY_OCTETS, VerifiedCache
 from posthouse.core.variables import BadTemplate, Template, user_values
-from posthouse.protocol.sasl_mechanisms import Credentials
+from posthouse.protocol.sasl.mechanism import Credentials
 
 CHEAP = Hasher(Argon2Cost(memory_octets=64 << 10, passes=1))
 
@@ -214,6 +215,7 @@ def test_every_wrong_login_costs_exactly_one_hash(tmp_path: Path) -> None:
         pool=Counting(),  # type: ignore[arg-type]
         verified=VerifiedCache(1 << 20, 100),
         decoy=decoy,
+        decoys=Decoys(),
         monotonic=lambda: 0.0,
         spawn=lambda work: pytest.fail("nothing waits here"),
         trouble=lambda *words: pytest.fail(str(words)),

@@ -15,7 +15,8 @@ import secrets
 import struct
 from typing import Final
 
-import msgspec
+from posthouse.protocol.sasl.mechanism import ScramKeys
+from posthouse.protocol.sasl.scram import scram_keys
 
 SCRAM_ROUNDS: Final = 4096
 """RFC 7677 s4: the least; a client computes them too."""
@@ -128,15 +129,6 @@ def hmac_md5(context: bytes, message: bytes) -> bytes:
 # ── SCRAM ──
 
 
-class ScramKeys(msgspec.Struct, frozen=True):
-    """RFC 5802 s3: all that a server needs of a password."""
-
-    rounds: int
-    salt: bytes
-    stored: bytes
-    server: bytes
-
-
 def parse_scram(name: str, value: bytes) -> ScramKeys:
     try:
         rounds, salt, stored, server = value.split(b",")
@@ -152,12 +144,6 @@ def parse_scram(name: str, value: bytes) -> ScramKeys:
     if not 0 < keys.rounds <= MAXIMAL_ROUNDS or len(keys.stored) != size or len(keys.server) != size:
         raise NotAHash("rounds or keys are out of range")
     return keys
-
-
-def scram_keys(name: str, password: bytes, salt: bytes, rounds: int) -> ScramKeys:
-    salted = hashlib.pbkdf2_hmac(name, password, salt, rounds)
-    client = hmac.digest(salted, b"Client Key", name)
-    return ScramKeys(rounds, salt, hashlib.new(name, client).digest(), hmac.digest(salted, b"Server Key", name))
 
 
 def verify_scram(name: str, value: bytes, password: bytes) -> bool:

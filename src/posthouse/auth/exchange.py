@@ -8,16 +8,18 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 
-from posthouse.protocol.sasl_mechanisms import ServerMechanism
+from posthouse.auth.databases.lookup import Question
+from posthouse.auth.passdb import Verdict
+from posthouse.protocol.sasl.mechanism import ServerMechanism
 from posthouse.runtime.ipc import Responder
-from posthouse.runtime.schema import Authenticate, Record
+from posthouse.runtime.schema import Authenticate, AuthFailure, Record
 
 MAXIMAL_DELAYED = 100_000
 """Refusals held back at the same time; beyond that the oldest leaves early. Each is one small tuple."""
 
 
 class Exchange:
-    __slots__ = ("begun_s", "mechanism", "opens_mailbox", "request", "until_s")
+    __slots__ = ("begun_s", "mechanism", "opens_mailbox", "question", "refused", "request", "until_s", "verdict")
 
     def __init__(
         self,
@@ -32,8 +34,25 @@ class Exchange:
         self.opens_mailbox = opens_mailbox
         """Is its success a ticket?"""
         self.mechanism = mechanism
+        self.question = _question(request)
+        self.verdict = Verdict("")
+        """What the databases said, while the client still has to prove that it knows the secret."""
+        self.refused: AuthFailure | None = None
+        """How it ends after the client's next message, whatever that is."""
         self.begun_s = now_s
         self.until_s = now_s + timeout_s
+
+
+def _question(request: Authenticate) -> Question:
+    return Question(
+        "",
+        request.service,
+        request.remote,
+        request.local,
+        request.mechanism.upper(),
+        request.log_session,
+        request.secured,
+    )
 
 
 class Exchanges:

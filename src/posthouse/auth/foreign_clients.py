@@ -31,7 +31,7 @@ class ForeignClient(asyncio.Protocol):
 
     def __init__(
         self,
-        mechanisms: Mapping[str, bool],
+        mechanisms: Mapping[str, tuple[str, ...]],
         pid: int,
         ask: Ask,
         began: Callable[["ForeignClient"], None],

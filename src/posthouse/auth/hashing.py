@@ -9,12 +9,14 @@ import asyncio
 import threading
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from queue import SimpleQueue
+from typing import Any
 
 from posthouse.auth.schemes import verify
 
-Answer = Callable[[bool | Exception], None]
-"""Called in the event loop: right, wrong, or why that could not be found out."""
+Answer = Callable[[Any], None]
+"""Called in the event loop, with what was computed or the exception."""
 
 
 class Busy(Exception):
@@ -22,13 +24,10 @@ class Busy(Exception):
 
 
 class _Check:
-    __slots__ = ("answer", "default_scheme", "password", "stored", "user")
+    __slots__ = ("answer", "work")
 
-    def __init__(self, stored: str, password: bytes, default_scheme: str, user: str, answer: Answer) -> None:
-        self.stored = stored
-        self.password = password
-        self.default_scheme = default_scheme
-        self.user = user
+    def __init__(self, work: Callable[[], object], answer: Answer) -> None:
+        self.work = work
         self.answer = answer
 
 
@@ -38,7 +37,7 @@ class HashPool:
         self._threads = threads
         self._started: list[threading.Thread] = []
         self._work: SimpleQueue[_Check | None] = SimpleQueue()
-        self._results: deque[tuple[_Check, bool | Exception]] = deque()
+        self._results: deque[tuple[_Check, object]] = deque()
         self._is_woken = False
         self._is_closed = False
         self._running = 0
@@ -55,8 +54,12 @@ class HashPool:
     def verify(
         self, client: str, stored: str, password: bytes, default_scheme: str, answer: Answer, *, user: str = ""
     ) -> None:
+        """Answers right or wrong. Raises Busy."""
+        self.run(client, partial(verify, stored, password, default_scheme, user), answer)
+
+    def run(self, client: str, work: Callable[[], object], answer: Answer) -> None:
         """Raises Busy."""
-        check = _Check(stored, password, default_scheme, user, answer)
+        check = _Check(work, answer)
         if self._running < self._threads:
             self._run(check)
             return
@@ -88,9 +91,9 @@ class HashPool:
     def _compute(self) -> None:
         """In a thread. One wake-up of the loop serves all results that are there when it comes."""
         while (check := self._work.get()) is not None:
-            result: bool | Exception
+            result: object
             try:
-                result = verify(check.stored, check.password, check.default_scheme, check.user)
+                result = check.work()
             except Exception as error:
                 result = error
             self._results.append((check, result))

@@ -50,6 +50,21 @@ class LoginError(LogLine, frozen=True):
         return f"Error: {self.passdb}({_who(self.user, self.remote, self.session)}): {self.reason}"
 
 
+class AnonymousLogin(LogLine, frozen=True):
+    """ANONYMOUS (RFC 4505): what the client says of itself."""
+
+    program: ClassVar = "auth"
+    dovecot: ClassVar = True
+    doc: ClassVar = "Somebody logged in with the mechanism ANONYMOUS, and what trace information he sent."
+
+    remote: str
+    session: str
+    trace: str
+
+    def text(self) -> str:
+        return f"anonymous({_who('', self.remote, self.session)}): trace {self.trace.translate(_NAME)}"
+
+
 class WrongLogins(LogLine, frozen=True):
     """For ban tools: one line per client that tried many things, and nothing for a password that went stale."""
 

@@ -7,17 +7,19 @@ exist.
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from typing import Any, Final
+from functools import partial
+from typing import Any, Final, Protocol
 
 import msgspec
 
-from posthouse.auth.databases.chain import AnyPassDatabase, Block, Existence, Outcome, Unsuitable, authenticate
+from posthouse.auth.databases.chain import AnyPassDatabase, Block, Existence, Outcome, Proof, Unsuitable, authenticate
 from posthouse.auth.databases.lookup import PassFound, Question
 from posthouse.auth.hashing import Busy, HashPool
 from posthouse.auth.loginname import BadLoginName, LoginNames
+from posthouse.auth.mechanism_secrets import CannotServe, Decoys, secret_of
 from posthouse.auth.schemes import UnknownScheme
 from posthouse.auth.verified import VerifiedCache
-from posthouse.protocol.sasl_mechanisms import Credentials
+from posthouse.protocol.sasl.mechanism import Claim, Credentials, NeedSecret, Secret, Token
 from posthouse.runtime.immediate import run_until_it_waits
 
 _EXISTENCE: Final = Existence()
@@ -66,6 +68,7 @@ class PassDb:
         pool: HashPool,
         verified: VerifiedCache,
         decoy: str,
+        decoys: Decoys,
         monotonic: Callable[[], float],
         spawn: Callable[[Coroutine[Any, Any, None]], None],
         trouble: Callable[[str, str], None],
@@ -77,14 +80,32 @@ class PassDb:
         self._pool = pool
         self._verified = verified
         self._decoy = decoy
+        self._decoys = decoys
         self._monotonic = monotonic
         self._spawn = spawn
         self._trouble = trouble
+        self.knows_tokens = any(hasattr(one.database, "token") for one in blocks)
         self._is_immediate = all(getattr(one.database, "is_immediate", False) for one in (*blocks, *masters))
 
     def check(self, credentials: Credentials, question: Question, answer: Answer) -> None:
         """`question` has no user yet. Answers now (a remembered password, a broken database) or from the loop later."""
-        work = self._check(credentials, question, answer)
+        who = self.identify(credentials.authcid, credentials.authzid)
+        self._start(self._tell(who, question, _Password(self, credentials.password, question), answer))
+
+    def secret(self, need: NeedSecret, question: Question, answer: Callable[[Verdict, Secret], None]) -> None:
+        """A right verdict means here: this user may log in, if he proves to know the secret. Otherwise nothing fits
+        the secret."""
+        self._start(self._secret(need, question, answer))
+
+    def token(self, token: Token, question: Question, answer: Answer) -> None:
+        who = self.identify(token.authcid, "") if token.authcid else Identity("")
+        self._start(self._tell(who, question, _Token(token.token), answer))
+
+    def claim(self, claim: Claim, question: Question, answer: Answer) -> None:
+        """Who he is was proven by other means: does he exist, and may he log in?"""
+        self._start(self._tell(self.identify(claim.authcid, claim.authzid), question, _Existence(), answer))
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
         if self._is_immediate:
             run_until_it_waits(work, self._spawn)
         else:
@@ -112,13 +133,18 @@ class PassDb:
             return Identity(user, wrong=f"requested login as {target}, but there are no master users")
         return Identity(wanted, master=user)
 
-    async def _check(self, credentials: Credentials, question: Question, answer: Answer) -> None:
-        who = self.identify(credentials.authcid, credentials.authzid)
-        proof = _Password(self, credentials.password, question)
-        verdict = await self._judge(who, question, proof)
-        answer(verdict)
+    async def _tell(self, who: Identity, question: Question, proof: "_Proof", answer: Answer) -> None:
+        answer(await self._judge(who, question, proof))
 
-    async def _judge(self, who: Identity, question: Question, proof: "_Password") -> Verdict:
+    async def _secret(self, need: NeedSecret, question: Question, answer: Callable[[Verdict, Secret], None]) -> None:
+        proof = _Stored(self, need, question)
+        verdict = await self._judge(self.identify(need.authcid, need.authzid), question, proof)
+        if verdict.is_right and proof.secret is None:
+            verdict = Verdict(verdict.user, reason="no password is stored", database=verdict.database)
+        known = proof.secret if verdict.is_right else None
+        answer(verdict, self._decoys.secret(need) if known is None else known)
+
+    async def _judge(self, who: Identity, question: Question, proof: "_Proof") -> Verdict:
         question = msgspec.structs.replace(question, user=who.user, master=who.master)
         try:
             if who.wrong:
@@ -127,9 +153,15 @@ class PassDb:
                 outcome = await self._as_master(question, proof)
             else:
                 outcome = await authenticate(self._blocks, question, proof, self._trouble)
-            if not outcome.is_right and not proof.hashes and not outcome.is_temporary:
-                # An unknown user costs what a wrong password costs.
-                await proof.compare(self._decoy, "")
+            if not outcome.is_right and not outcome.is_temporary:
+                await proof.pretend(self._decoy)
+            found = outcome.fields.get("user", "")
+            if (
+                outcome.is_right
+                and isinstance(proof, _Token)
+                and (not (who.user or found) or found not in ("", who.user or found))
+            ):
+                outcome = Outcome(False, f"the token is of {found or 'nobody'}", outcome.database)
         except Busy:
             return Verdict(who.user, is_temporary=True, reason="too many logins at the moment")
         except Exception as error:
@@ -149,7 +181,7 @@ class PassDb:
             master=who.master,
         )
 
-    async def _as_master(self, question: Question, proof: "_Password") -> Outcome:
+    async def _as_master(self, question: Question, proof: "_Proof") -> Outcome:
         """The master's password decides; with pass = yes the user must exist in the other blocks and be allowed in."""
         master = msgspec.structs.replace(question, user=question.master, master="", login_user=question.user)
         found = await authenticate(self._masters, master, proof, self._trouble)
@@ -164,39 +196,114 @@ class PassDb:
         """Raises Busy, UnknownScheme."""
         if self._verified.has(question.user, stored, password, self._monotonic()):
             return True
-        answered: list[bool | Exception] = []
-        waiting: asyncio.Future[bool | Exception] | None = None
-
-        def hashed(result: bool | Exception) -> None:
-            if waiting is None:
-                answered.append(result)
-            elif not waiting.done():
-                waiting.set_result(result)
-
-        self._pool.verify(question.remote, stored, password, scheme, hashed, user=question.user)
-        if answered:
-            result = answered[0]
-        else:
-            waiting = asyncio.get_running_loop().create_future()
-            result = await waiting
-        if isinstance(result, Exception):
-            raise result
-        if result and stored != self._decoy:
+        is_right: bool = await _answer_of(
+            lambda hashed: self._pool.verify(question.remote, stored, password, scheme, hashed, user=question.user)
+        )
+        if is_right and stored != self._decoy:
             self._verified.add(question.user, stored, password, self._monotonic())
-        return result
+        return is_right
+
+    def salt(self, need: NeedSecret) -> bytes:
+        return self._decoys.salt(need)
+
+    async def computed(self, client: str, work: Callable[[], Any]) -> Any:
+        """In a hashing thread. Raises Busy and what `work` raises."""
+        return await _answer_of(lambda answer: self._pool.run(client, work, answer))
 
     def _first_name(self) -> str:
         return self._blocks[0].database.name if self._blocks else "passdb"
 
 
+async def _answer_of(ask: Callable[[Callable[[Any], None]], None]) -> Any:
+    """What `ask` is answered with, now or later; an exception is raised."""
+    answered: list[Any] = []
+    waiting: asyncio.Future[Any] | None = None
+
+    def take(result: Any) -> None:
+        if waiting is None:
+            answered.append(result)
+        elif not waiting.done():
+            waiting.set_result(result)
+
+    ask(take)
+    if answered:
+        result = answered[0]
+    else:
+        waiting = asyncio.get_running_loop().create_future()
+        result = await waiting
+    if isinstance(result, Exception):
+        raise result
+    return result
+
+
+class _Proof(Proof, Protocol):
+    async def pretend(self, decoy: str) -> None:
+        """It failed: spend what a wrong one costs, if nothing was spent yet, so that nobody learns who exists."""
+        ...
+
+
+class _Existence(Existence):
+    async def pretend(self, decoy: str) -> None:
+        pass
+
+
+class _Token:
+    """A bearer token."""
+
+    def __init__(self, token: str) -> None:
+        self._token = token
+
+    async def find(self, database: AnyPassDatabase, question: Question) -> PassFound | None:
+        ask = getattr(database, "token", None)
+        if ask is None:
+            raise Unsuitable(f"{database.name} takes no tokens")
+        found: PassFound | None = await ask(question, self._token)
+        return found
+
+    async def verify(self, found: PassFound, default_scheme: str) -> bool:  # noqa: ARG002
+        return False  # the database has said so itself
+
+    async def pretend(self, decoy: str) -> None:
+        pass
+
+
+class _Stored:
+    """The password as it is stored, in the form that a mechanism needs; `secret` is set by `verify`."""
+
+    def __init__(self, passdb: PassDb, need: NeedSecret, question: Question) -> None:
+        self._passdb = passdb
+        self._need = need
+        self._remote = question.remote
+        self.secret: Secret | None = None
+
+    async def find(self, database: AnyPassDatabase, question: Question) -> PassFound | None:
+        look_up = getattr(database, "password", None)
+        if look_up is None:
+            raise Unsuitable(f"{database.name} gives no password to {self._need.kind}")
+        found: PassFound | None = await look_up(question)
+        return found
+
+    async def verify(self, found: PassFound, default_scheme: str) -> bool:
+        salt = self._passdb.salt(self._need)
+        work = partial(secret_of, self._need, found.stored, default_scheme, salt)
+        try:
+            self.secret = await self._passdb.computed(self._remote, work)
+        except CannotServe as error:
+            raise Unsuitable(str(error)) from error
+        return True
+
+    async def pretend(self, decoy: str) -> None:
+        pass  # the challenge leaves at a fixed time
+
+
 class _Password:
-    """A Proof: a password in clear text. Counts what it cost."""
+    """A password in clear text."""
 
     def __init__(self, passdb: PassDb, password: bytes, question: Question) -> None:
         self._passdb = passdb
         self._password = password
         self._question = question
-        self.hashes = 0
+        self._hashes = 0
 
     async def find(self, database: AnyPassDatabase, question: Question) -> PassFound | None:
         self._question = question
@@ -211,8 +318,12 @@ class _Password:
         return found
 
     async def verify(self, found: PassFound, default_scheme: str) -> bool:
-        return await self.compare(found.stored, default_scheme)
+        return await self._compare(found.stored, default_scheme)
 
-    async def compare(self, stored: str, default_scheme: str) -> bool:
-        self.hashes += 1
+    async def pretend(self, decoy: str) -> None:
+        if not self._hashes:
+            await self._compare(decoy, "")
+
+    async def _compare(self, stored: str, default_scheme: str) -> bool:
+        self._hashes += 1
         return await self._passdb.compare(self._question, stored, self._password, default_scheme)

@@ -116,10 +116,10 @@ def line(*fields: str) -> bytes:
     return ("\t".join(_escaped(one) for one in fields) + "\n").encode("utf-8", "surrogateescape")
 
 
-def greeting(mechanisms: Mapping[str, bool], *, pid: int, connection: int, cookie: str) -> bytes:
-    """`mechanisms`: name → does the password cross in clear text?"""
+def greeting(mechanisms: Mapping[str, tuple[str, ...]], *, pid: int, connection: int, cookie: str) -> bytes:
+    """`mechanisms`: name → flags (plaintext, dictionary, active, mutual-auth, anonymous)."""
     lines = [line("VERSION", str(MAJOR), str(MINOR))]
-    lines += [line("MECH", name, *(("plaintext",) if plain else ())) for name, plain in mechanisms.items()]
+    lines += [line("MECH", name, *flags) for name, flags in mechanisms.items()]
     lines += [
         line("SPID", str(pid)),
         line("CUID", str(connection)),

@@ -11,10 +11,23 @@ import re
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
-from posthouse.protocol.sasl_mechanisms import PLAINTEXT_MECHANISMS
+from posthouse.protocol.sasl.known import PLAINTEXT_MECHANISMS, offered
 
 _BASE64: Final = re.compile(rb"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?\Z")
 _HTTP: Final = re.compile(rb"(?:GET|POST|HEAD|PUT|DELETE|OPTIONS|CONNECT|TRACE|PATCH|PRI) ")
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """What the TLS connection proves: its bindings by type, the user name in the client's verified certificate."""
+
+    bindings: tuple[tuple[str, bytes], ...] = ()
+    certified: str = ""
+    has_certificate: bool = False
+    """Verified; `certified` may be empty all the same."""
+
+
+NO_CHANNEL: Final = Channel()
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +36,8 @@ class LoginOptions:
 
     greeting: str = "Posthouse ready."
     mechanisms: tuple[str, ...] = ("PLAIN", "LOGIN")
+    knows_tokens: bool = False
+    """Is there a database that can check bearer tokens?"""
     offers_tls: bool = False
     requires_tls: bool = False
     refuses_plaintext: bool = True
@@ -31,20 +46,24 @@ class LoginOptions:
     max_bad_commands: int = 3
     max_commands: int = 1000
     id_fields: tuple[tuple[str, str], ...] = (("name", "Posthouse"),)
-    texts: dict[tuple[str, bool, bool], bytes] = field(default_factory=dict, compare=False)
-    """Ready-made capability lists, by protocol, TLS and security."""
+    texts: dict[tuple[str, bool, bool, bool, bool], bytes] = field(default_factory=dict, compare=False)
+    """Ready-made capability lists, by protocol, TLS, security, channel bindings and certificate."""
 
     def may_use_plaintext(self, is_secured: bool) -> bool:
         return is_secured or not (self.refuses_plaintext or self.requires_tls)
 
-    def usable_mechanisms(self, is_secured: bool) -> tuple[str, ...]:
-        if is_secured:
-            return self.mechanisms
-        if self.requires_tls:
+    def usable_mechanisms(self, is_secured: bool, channel: Channel = NO_CHANNEL) -> tuple[str, ...]:
+        if not is_secured and self.requires_tls:
             return ()
-        if self.refuses_plaintext:
-            return tuple(name for name in self.mechanisms if name not in PLAINTEXT_MECHANISMS)
-        return self.mechanisms
+        usable = offered(
+            self.mechanisms,
+            knows_tokens=self.knows_tokens,
+            has_bindings=bool(channel.bindings),
+            certified=channel.certified,
+        )
+        if not is_secured and self.refuses_plaintext:
+            usable = [name for name in usable if name not in PLAINTEXT_MECHANISMS]
+        return tuple(usable)
 
 
 # ── events ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -143,6 +162,9 @@ class State(enum.Enum):
 
 class LoginCore(Protocol):
     """What the login service needs of a core."""
+
+    channel: Channel
+    """Set before the first octet that comes through TLS."""
 
     @property
     def tag(self) -> str:

@@ -343,6 +343,12 @@ class Authenticate(Request, frozen=True):
     log_session: str = ""
     no_penalty: bool = False
     """The client vouches for who is behind it (webmail of a foreign server's trusted network)."""
+    bindings: tuple[tuple[str, bytes], ...] = ()
+    """Channel bindings of the TLS connection, by type, where mechanisms with -PLUS were offered."""
+    has_certificate: bool = False
+    """The client has shown one, and it was verified."""
+    certified: str = ""
+    """The user name in it, which counts more than what the mechanism says."""
     replies: ClassVar = (AuthChallenge, AuthSuccess, AuthFailure)
 
 

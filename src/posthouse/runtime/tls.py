@@ -8,7 +8,10 @@ RFC 7435) verifies nothing, because the alternative is clear text.
 import enum
 import ssl
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 
 # RFC 9325 s4.2.1, plus ChaCha20; TLS 1.3 suites are all fine and chosen by OpenSSL.
 CIPHERS: Final = "ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM:DHE+CHACHA20:!aNULL:!PSK:!SRP"
@@ -102,6 +105,34 @@ def client_context(
         except (OSError, ssl.SSLError, ValueError) as error:
             raise TlsError(f"cannot use certificate {certificate}: {_words(error)}") from error
     return context
+
+
+def end_point(certificate: str | Path) -> bytes:
+    """The channel binding tls-server-end-point (RFC 5929 s4.1): a hash of our certificate. Reads the file now."""
+    found = x509.load_pem_x509_certificate(Path(certificate).read_bytes())
+    algorithm = found.signature_hash_algorithm
+    if algorithm is None or algorithm.name in ("md5", "sha1"):
+        algorithm = hashes.SHA256()
+    return found.fingerprint(algorithm)
+
+
+def bindings(connection: ssl.SSLObject, of_end_point: bytes) -> tuple[tuple[str, bytes], ...]:
+    """The channel bindings of a connection, by type. None for TLS 1.3: what RFC 9266 wants there Python's library does
+    not give out, and clients would fail with another one."""
+    if connection.version() not in ("TLSv1.2", "TLSv1.1", "TLSv1"):
+        return ()
+    unique = connection.get_channel_binding("tls-unique")
+    return (
+        *((("tls-unique", unique),) if unique else ()),
+        *((("tls-server-end-point", of_end_point),) if of_end_point else ()),
+    )
+
+
+def certified_name(connection: ssl.SSLObject, field: str) -> str:
+    """A part of the subject of the client's certificate ("commonName"), which was verified; "" without one."""
+    certificate: dict[str, Any] = dict(connection.getpeercert() or {})
+    names = (pair for part in certificate.get("subject", ()) for pair in part)
+    return next((str(value) for name, value in names if name == field), "")
 
 
 def from_file(value: str) -> str:

@@ -39,21 +39,19 @@ import pwd
 from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
-import msgspec
-
 from posthouse.auth.bookkeeping import Bookkeeping
 from posthouse.auth.databases.cached import AnswerCache
 from posthouse.auth.databases.configured import Chains, build
 from posthouse.auth.databases.embedded import APP_PASSWORD_FIELD, WEAK_FIELD
 from posthouse.auth.databases.lookup import BadDatabase, DatabaseError, Question
-from posthouse.auth.databases.prefetch import prefetched
 from posthouse.auth.directory import Directory, DirectoryError
-from posthouse.auth.exchange import DelayedAnswers, Exchange, Exchanges
+from posthouse.auth.exchange import Exchanges
 from posthouse.auth.failures import Failures, Limits, networks
 from posthouse.auth.foreign_clients import ForeignClient
 from posthouse.auth.hashing import HashPool
 from posthouse.auth.loginname import LoginNames
-from posthouse.auth.loglines import LoginError, LoginFailed, WrongLogins
+from posthouse.auth.logins import MAILBOX_SERVICES, Logins, Terms
+from posthouse.auth.mechanism_secrets import Decoys
 from posthouse.auth.passdb import PassDb, Verdict
 from posthouse.auth.schemes import Argon2Cost, Hasher
 from posthouse.auth.tickets import Tickets
@@ -61,12 +59,11 @@ from posthouse.auth.userdb import UserDb
 from posthouse.auth.verified import VerifiedCache
 from posthouse.config.configuration import Configuration
 from posthouse.config.parameters import auth as parameters
-from posthouse.config.parameters.general import RECIPIENT_DELIMITER
+from posthouse.config.parameters.general import MYHOSTNAME, RECIPIENT_DELIMITER
 from posthouse.config.parameters.login import LOGIN_TRUSTED_NETWORKS
 from posthouse.config.parameters.master import VIRTUAL_USER
 from posthouse.core.logline import Level, Message
 from posthouse.core.reply import LOCAL_ERROR
-from posthouse.protocol.sasl_mechanisms import SERVER_MECHANISMS, Challenge, Credentials, SaslError
 from posthouse.runtime.immediate import run_until_it_waits
 from posthouse.runtime.ipc import Connection, Responder, SchemaError, Server
 from posthouse.runtime.memory import give_back_blocks_above
@@ -75,12 +72,6 @@ from posthouse.runtime.schema import (
     AUTH_DIRECTORY,
     AUTH_LOGIN,
     AUTH_USERDB,
-    AuthChallenge,
-    Authenticate,
-    AuthFailure,
-    AuthSuccess,
-    CancelAuth,
-    ContinueAuth,
     DirectoryValues,
     Failure,
     LookupDirectory,
@@ -92,9 +83,6 @@ from posthouse.runtime.schema import (
     Request,
 )
 
-MAILBOX_SERVICES: Final = frozenset({"imap", "pop3", "sieve"})
-"""Services whose sessions take place in a mailbox process. They alone get tickets, and their passwords in clear text
-are ours to refuse on open connections; smtpd has smtpd_tls_auth_only for that."""
 SWEEP_S: Final = 10.0
 """Between two looks at exchanges that nobody continues and at a database file that was replaced."""
 COMPLAIN_AGAIN_S: Final = 60.0
@@ -110,7 +98,6 @@ class AuthProcess(ProcessMain):
         self._servers: list[Server] = []
         self._sweeper: asyncio.TimerHandle | None = None
         self._inode = (0, 0)
-        self._put_off = 0
         self._chains: Chains
         self._cache = AnswerCache(context.clock.monotonic)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -153,9 +140,16 @@ class AuthProcess(ProcessMain):
             main[parameters.AUTH_HASH_BACKLOG_PER_CLIENT],
         )
         self._tickets = Tickets(main[parameters.AUTH_TICKET_LIFETIME])
-        self._delayed = DelayedAnswers(monotonic)
         self._failures = Failures(Limits(1, 0, 0, 0, ()), monotonic)
-        self._held = 0
+        self._decoys = Decoys()
+        self._logins = Logins(
+            tickets=self._tickets,
+            failures=self._failures,
+            emit=self.context.emit,
+            monotonic=monotonic,
+            busy=lambda: len(self._tasks),
+            logged_in=self._enter,
+        )
         self._exchanges: dict[Connection, Exchanges] = {}
         self._open_directory()
         self._books = Bookkeeping(self._open_for_books, self._hasher, self._trouble)
@@ -175,8 +169,9 @@ class AuthProcess(ProcessMain):
         self._sweeper = loop.call_later(SWEEP_S, self._sweep)
 
     def _foreign_client(self) -> ForeignClient:
-        offered = {name: make().is_plaintext for name, make in SERVER_MECHANISMS.items() if name in self._mechanisms}
-        return ForeignClient(offered, os.getpid(), self._on_foreign, self._foreign_began, self._foreign_ended)
+        return ForeignClient(
+            self._logins.mechanisms(), os.getpid(), self._on_foreign, self._foreign_began, self._foreign_ended
+        )
 
     def _foreign_began(self, client: ForeignClient) -> None:
         self._foreign[client] = Exchanges()
@@ -189,7 +184,7 @@ class AuthProcess(ProcessMain):
     def _on_foreign(
         self, client: ForeignClient, record: Request | Note, respond: Callable[[Record], None] | None
     ) -> None:
-        self._on_exchange(self._foreign[client], record, respond, may_open_mailboxes=False, is_foreign=True)
+        self._logins.on_record(self._foreign[client], record, respond, is_foreign=True)
 
     def _open_directory(self) -> None:
         main = self.context.settings
@@ -205,12 +200,18 @@ class AuthProcess(ProcessMain):
     def _configure(self, configuration: Configuration) -> None:
         """Everything that a reload may change."""
         main, dovecot = configuration.main, configuration.dovecot
-        self._mechanisms = frozenset(name.upper() for name in dovecot[parameters.AUTH_MECHANISMS])
-        self._refuses_plaintext = dovecot[parameters.DISABLE_PLAINTEXT_AUTH]
-        self._failure_delay_s = dovecot[parameters.AUTH_FAILURE_DELAY]
-        self._is_verbose = dovecot[parameters.AUTH_VERBOSE]
-        self._exchange_limit = main[parameters.AUTH_EXCHANGE_LIMIT]
-        self._exchange_timeout_s = main[parameters.AUTH_EXCHANGE_TIMEOUT]
+        self._logins.terms = Terms(
+            dovecot[parameters.AUTH_MECHANISMS],
+            refuses_plaintext=dovecot[parameters.DISABLE_PLAINTEXT_AUTH],
+            failure_delay_s=dovecot[parameters.AUTH_FAILURE_DELAY],
+            is_verbose=dovecot[parameters.AUTH_VERBOSE],
+            exchange_limit=main[parameters.AUTH_EXCHANGE_LIMIT],
+            exchange_timeout_s=main[parameters.AUTH_EXCHANGE_TIMEOUT],
+            hostname=main.text(MYHOSTNAME.name),
+            realms=dovecot[parameters.AUTH_REALMS],
+            anonymous_user=dovecot[parameters.AUTH_ANONYMOUS_USERNAME],
+            needs_certificate=dovecot[parameters.AUTH_SSL_REQUIRE_CLIENT_CERT],
+        )
         self._tickets.lifetime_s = main[parameters.AUTH_TICKET_LIFETIME]
         self._verified.resize(main[parameters.AUTH_VERIFIED_CACHE_SIZE], main[parameters.AUTH_VERIFIED_CACHE_LIFETIME])
         self._cache.resize(
@@ -234,9 +235,9 @@ class AuthProcess(ProcessMain):
         self._books.configure(
             main[parameters.AUTH_LAST_LOGIN_INTERVAL],
             rehashes=main[parameters.AUTH_REHASH_WEAK_PASSWORDS],
-            mechanisms=self._mechanisms,
+            mechanisms=frozenset(name.upper() for name in dovecot[parameters.AUTH_MECHANISMS]),
         )
-        self._passdb = PassDb(
+        self._logins.passdb = PassDb(
             blocks=self._chains.passdbs,
             masters=self._chains.masters,
             names=names,
@@ -244,6 +245,7 @@ class AuthProcess(ProcessMain):
             pool=self._pool,
             verified=self._verified,
             decoy=self._decoy,
+            decoys=self._decoys,
             monotonic=self._monotonic,
             spawn=self._spawn,
             trouble=self._trouble,
@@ -289,7 +291,7 @@ class AuthProcess(ProcessMain):
     async def stop(self) -> None:
         if self._sweeper is not None:
             self._sweeper.cancel()
-        self._delayed.flush()
+        self._logins.delayed.flush()
         for server in self._servers:
             server.close()
         for foreign in self._foreign_servers:
@@ -305,14 +307,13 @@ class AuthProcess(ProcessMain):
 
     def _sweep(self) -> None:
         self._sweeper = asyncio.get_running_loop().call_later(SWEEP_S, self._sweep)
-        if self._put_off:
+        if put_off := self._logins.take_put_off():
             # Once per sweep: a flood must not become a flood of lines.
             self._say(
                 Level.WARNING,
-                f"Warning: {self._put_off} logins were put off, because too many passwords wait to be checked"
+                f"Warning: {put_off} logins were put off, because too many passwords wait to be checked"
                 " (auth_hash_backlog, auth_hash_backlog_per_client)",
             )
-            self._put_off = 0
         now_s = self._monotonic()
         for exchanges in (*self._exchanges.values(), *self._foreign.values()):
             exchanges.expire(now_s)
@@ -341,151 +342,31 @@ class AuthProcess(ProcessMain):
         connection.closed.add_done_callback(lambda _: self._exchanges.pop(connection, None))
 
     def _on_login(
-        self, connection: Connection, record: Record, descriptors: list[int], respond: Responder | None
-    ) -> None:
-        self._on_auth(connection, record, descriptors, respond, may_open_mailboxes=True)
-
-    def _on_smtp(
-        self, connection: Connection, record: Record, descriptors: list[int], respond: Responder | None
-    ) -> None:
-        self._on_auth(connection, record, descriptors, respond, may_open_mailboxes=False)
-
-    def _on_auth(
         self,
         connection: Connection,
         record: Record,
         descriptors: list[int],  # noqa: ARG002 - this endpoint carries none
         respond: Responder | None,
-        *,
-        may_open_mailboxes: bool,
     ) -> None:
-        self._on_exchange(self._exchanges[connection], record, respond, may_open_mailboxes=may_open_mailboxes)
+        self._logins.on_record(self._exchanges[connection], record, respond, services=MAILBOX_SERVICES)
 
-    def _on_exchange(
+    def _on_smtp(
         self,
-        exchanges: Exchanges,
+        connection: Connection,
         record: Record,
+        descriptors: list[int],  # noqa: ARG002
         respond: Responder | None,
-        *,
-        may_open_mailboxes: bool,
-        is_foreign: bool = False,
     ) -> None:
-        match record, respond:
-            case Authenticate(), respond if respond is not None:
-                self._begin(exchanges, record, respond, may_open_mailboxes, is_foreign)
-            case ContinueAuth(session, response), respond if respond is not None:
-                exchange = exchanges.take(session)
-                if exchange is None:
-                    respond(AuthFailure(False, "no such exchange, or it took too long", protocol_error=True))
-                else:
-                    self._step(exchanges, exchange, response, respond)
-            case CancelAuth(session), None:
-                exchanges.take(session)
-            case _:
-                raise SchemaError(f"unexpected {type(record).__name__}")
-
-    def _begin(
-        self,
-        exchanges: Exchanges,
-        request: Authenticate,
-        respond: Responder,
-        may_open_mailboxes: bool,
-        is_foreign: bool,
-    ) -> None:
-        name = request.mechanism.upper()
-        make = SERVER_MECHANISMS.get(name)
-        if make is None or name not in self._mechanisms:
-            respond(AuthFailure(False, f"unsupported mechanism {request.mechanism}", protocol_error=True))
-            return
-        is_mailbox = request.service in MAILBOX_SERVICES and not is_foreign
-        if is_mailbox and not may_open_mailboxes:
-            respond(AuthFailure(False, f"not the place to log in for {request.service}", protocol_error=True))
-            return
-        mechanism = make()
-        if is_mailbox and mechanism.is_plaintext and self._refuses_plaintext and not request.secured:
-            respond(AuthFailure(False, "plaintext authentication is disabled", protocol_error=True))
-            return
-        if max(len(exchanges), len(self._tasks), self._held) >= self._exchange_limit:
-            respond(AuthFailure(True, "too many exchanges are open"))
-            return
-        exchange = Exchange(request, mechanism, self._monotonic(), self._exchange_timeout_s, opens_mailbox=is_mailbox)
-        penalty_s = 0.0 if request.no_penalty else self._failures.penalty_s(request.remote)
-        if penalty_s:
-            self._held += 1
-            asyncio.get_running_loop().call_later(penalty_s, self._release, exchanges, exchange, respond)
-        else:
-            self._step(exchanges, exchange, request.response, respond)
-
-    def _release(self, exchanges: Exchanges, exchange: Exchange, respond: Responder) -> None:
-        """A login that had to wait for the failures before it."""
-        self._held -= 1
-        self._step(exchanges, exchange, exchange.request.response, respond)
-
-    def _step(self, exchanges: Exchanges, exchange: Exchange, response: bytes | None, respond: Responder) -> None:
-        try:
-            said = exchange.mechanism.step(response)
-        except SaslError as error:
-            self._refuse(exchange, AuthFailure(False, str(error), protocol_error=True), respond)
-            return
-        match said:
-            case Challenge(data):
-                exchange.until_s = self._monotonic() + self._exchange_timeout_s
-                exchanges.put(exchange)
-                respond(AuthChallenge(data))
-            case Credentials():
-                # The delay of a refusal counts from here: before this, the client was the slow one.
-                exchange.begun_s = self._monotonic()
-                question = _question(exchange.request)
-                self._passdb.check(
-                    said, question, lambda verdict: self._on_verdict(exchange, verdict, respond, said.password)
-                )
-
-    def _on_verdict(
-        self, exchange: Exchange, verdict: Verdict, respond: Responder, password: bytes | None = None
-    ) -> None:
-        """`password` as the client showed it, if it did."""
-        request = exchange.request
-        if verdict.is_right:
-            self._failures.succeeded(request.remote, verdict.user)
-            if verdict.database == "directory" and not verdict.master:
-                self._enter(verdict, request.service, password)
-            ticket = b""
-            if exchange.opens_mailbox:
-                fields = prefetched(verdict.fields)
-                ticket = self._tickets.issue(verdict.user, request.service, self._monotonic(), fields)
-            respond(AuthSuccess(verdict.user, ticket))
-        elif verdict.is_temporary:
-            if verdict.error:
-                self.context.emit(
-                    LoginError(verdict.database, verdict.user, request.remote, request.log_session, verdict.error)
-                )
-            else:
-                self._put_off += 1
-            # At once: this says nothing about the password, and nobody should wait longer for bad news of ours.
-            respond(AuthFailure(True, verdict.reason))
-        else:
-            if self._is_verbose:
-                self.context.emit(
-                    LoginFailed(verdict.database, verdict.user, request.remote, request.log_session, verdict.reason)
-                )
-            suspicion = None
-            if not request.no_penalty:
-                suspicion = self._failures.failed(
-                    request.remote, verdict.user, password, request.service, verdict.reason
-                )
-            if suspicion is not None:
-                self.context.emit(WrongLogins(*msgspec.structs.astuple(suspicion)))
-            self._refuse(exchange, AuthFailure(False, verdict.reason, disabled=verdict.is_disabled), respond)
+        self._logins.on_record(self._exchanges[connection], record, respond)
 
     def _enter(self, verdict: Verdict, service: str, password: bytes | None) -> None:
         """A login by the directory, into its books."""
+        if verdict.database != "directory" or verdict.master:
+            return
         label = verdict.fields.get(APP_PASSWORD_FIELD, "")
         self._books.login(verdict.user, service, label, self.context.clock.now())
         if password is not None and not label and WEAK_FIELD in verdict.fields:
             self._books.weak(verdict.user, password)
-
-    def _refuse(self, exchange: Exchange, answer: AuthFailure, respond: Responder) -> None:
-        self._delayed.add(exchange.begun_s + self._failure_delay_s, respond, answer)
 
     # ── userdb socket ──
 
@@ -590,18 +471,6 @@ class AuthProcess(ProcessMain):
     def _lookup_failed(self, error: DirectoryError) -> Failure:
         self._say(Level.ERROR, f"Error: directory: {error}")
         return Failure(LOCAL_ERROR)
-
-
-def _question(request: Authenticate) -> Question:
-    return Question(
-        "",
-        request.service,
-        request.remote,
-        request.local,
-        request.mechanism.upper(),
-        request.log_session,
-        request.secured,
-    )
 
 
 def _inode(path: str) -> tuple[int, int]:

@@ -40,9 +40,9 @@ from posthouse.config.parameters import auth as auth_parameters
 from posthouse.config.parameters import login as parameters
 from posthouse.core.logline import Level, Message
 from posthouse.protocol.imap.login import ImapLogin
-from posthouse.protocol.login import LoginCore, LoginOptions
+from posthouse.protocol.login import Channel, LoginCore, LoginOptions
 from posthouse.protocol.pop3.login import Pop3Login
-from posthouse.protocol.sasl_mechanisms import SERVER_MECHANISMS
+from posthouse.protocol.sasl.known import SERVER_MECHANISMS
 from posthouse.runtime import tls
 from posthouse.runtime.process import Context, Listener, ProcessMain
 from posthouse.runtime.schema import AUTH_LOGIN, MAILBOX_HANDOVER
@@ -63,7 +63,7 @@ class LoginProcess(ProcessMain):
         super().__init__(context)
         self._listeners: list[tuple[Listener, DoorListener]] = []
         self._servers: list[asyncio.Server | TlsServer] = []
-        self._tls: dict[tuple[str, str, str], ssl.SSLContext] = {}
+        self._tls: dict[tuple[str, str, str, str], ssl.SSLContext] = {}
 
     def before_jail(self) -> None:
         """Certificates and keys are read here; nobody can later."""
@@ -126,6 +126,7 @@ class LoginProcess(ProcessMain):
             mechanisms=tuple(
                 name.upper() for name in settings[auth_parameters.AUTH_MECHANISMS] if name.upper() in SERVER_MECHANISMS
             ),
+            knows_tokens=auth_parameters.can_check_tokens(settings),
             offers_tls=context is not None,
             requires_tls=settings[parameters.SSL] == "required",
             refuses_plaintext=settings[auth_parameters.DISABLE_PLAINTEXT_AUTH],
@@ -142,6 +143,7 @@ class LoginProcess(ProcessMain):
             tls=context,
             implicit_tls=listener.implicit_tls,
             trusted=self._trusted(settings),
+            channel_of=self._channel_of(settings),
             timeout_s=settings[parameters.LOGIN_TIMEOUT],
             handshake_timeout_s=settings[parameters.LOGIN_HANDSHAKE_TIMEOUT],
             input_limit=options.line_limit + options.literal_limit,
@@ -158,10 +160,37 @@ class LoginProcess(ProcessMain):
                 self.context.emit(Message(Level.ERROR, listener.service, words, is_dovecot=True))
             return None
         minimum = settings[parameters.SSL_MIN_PROTOCOL]
-        wanted = (certificate, key, minimum)
+        authorities = settings[parameters.SSL_CA] if settings[parameters.SSL_VERIFY_CLIENT_CERT] else ""
+        wanted = (certificate, key, minimum, authorities)
         if wanted not in self._tls:
-            self._tls[wanted] = tls.server_context(tls.from_file(certificate), tls.from_file(key), minimum=minimum)
+            self._tls[wanted] = tls.server_context(
+                tls.from_file(certificate),
+                tls.from_file(key),
+                minimum=minimum,
+                client_ca=tls.from_file(authorities),
+            )
         return self._tls[wanted]
+
+    def _channel_of(self, settings: Settings) -> Callable[[ssl.SSLObject], Channel]:
+        """Reads the certificate now, if a mechanism wants its hash."""
+        names = [name.upper() for name in settings[auth_parameters.AUTH_MECHANISMS]]
+        certificate = settings[parameters.SSL_CERT]
+        binds = bool(certificate) and any(
+            name in SERVER_MECHANISMS and SERVER_MECHANISMS[name].is_bound for name in names
+        )
+        end_point = tls.end_point(tls.from_file(certificate)) if binds else b""
+        verifies = settings[parameters.SSL_VERIFY_CLIENT_CERT]
+        takes_name = verifies and settings[auth_parameters.AUTH_SSL_USERNAME_FROM_CERT]
+        field = settings[parameters.SSL_CERT_USERNAME_FIELD]
+
+        def channel_of(connection: ssl.SSLObject) -> Channel:
+            return Channel(
+                tls.bindings(connection, end_point) if binds else (),
+                tls.certified_name(connection, field) if takes_name else "",
+                verifies and bool(connection.getpeercert()),
+            )
+
+        return channel_of
 
     def _trusted(self, settings: Settings) -> tuple[Network, ...]:
         networks: list[Network] = []

@@ -1,7 +1,7 @@
 """A session with the core that accepts everything, as a service without opinions would."""
 
 from posthouse.core.reply import Reply
-from posthouse.protocol import sasl
+from posthouse.protocol.sasl import lines as sasl
 from posthouse.protocol.smtp import replies
 from posthouse.protocol.smtp.events import (
     Auth,

@@ -106,6 +106,7 @@ class LoginConnection(asyncio.Protocol):
             self._is_tls = True
             self._handshake = None
             self._phase = Phase.OPEN
+            self._core.channel = self._listener.channel_of(transport.get_extra_info("ssl_object"))
             transport.write(self._core.greeting())
             return
         peer, own = transport.get_extra_info("peername"), transport.get_extra_info("sockname")
@@ -208,6 +209,9 @@ class LoginConnection(asyncio.Protocol):
                         self._local,
                         self._is_secured or self._is_tls,
                         self._session,
+                        bindings=self._core.channel.bindings,
+                        has_certificate=self._core.channel.has_certificate,
+                        certified=self._core.channel.certified,
                     )
                 )
             case Continue(response):
@@ -426,6 +430,7 @@ class LoginConnection(asyncio.Protocol):
         self._handshake = None
         self._phase = Phase.OPEN
         self._core.tls_started()
+        self._core.channel = self._listener.channel_of(transport.get_extra_info("ssl_object"))
         self._pump()
 
     def _handshake_failed(self, error: OSError) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from posthouse.core.clock import Clock
 from posthouse.core.logline import LogLine
 from posthouse.core.routing_hash import worker_of
-from posthouse.protocol.login import Ending, LoginCore, LoginOptions
+from posthouse.protocol.login import Channel, Ending, LoginCore, LoginOptions
 from posthouse.runtime.ipc import Peer
 from posthouse.runtime.schema import Request
 
@@ -39,6 +39,7 @@ class DoorListener:
     tls: ssl.SSLContext | None
     implicit_tls: bool
     trusted: tuple[Network, ...]
+    channel_of: Callable[[ssl.SSLObject], Channel]
     timeout_s: float
     handshake_timeout_s: float
     input_limit: int

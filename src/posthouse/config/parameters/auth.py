@@ -7,10 +7,12 @@ service answers for every protocol.
 import re
 from typing import Final
 
+from posthouse.config.dovecotconf import blocks
 from posthouse.config.parameter import (
     BadValue,
     Kind,
     Param,
+    Settings,
     boolean,
     declare,
     declare_dovecot,
@@ -122,6 +124,12 @@ AUTH_REHASH_WEAK_PASSWORDS: Final = declare(
         " hashes must know Argon2id then.",
     )
 )
+
+
+def can_check_tokens(dovecot: Settings) -> bool:
+    """Is there a passdb that knows whose a bearer token is?"""
+    return any(inside.get("driver") == "oauth2" for _, inside in blocks(dovecot.values, "passdb"))
+
 
 # ── checking passwords ──────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -255,6 +263,28 @@ AUTH_MECHANISMS: Final = declare_dovecot(
 )
 AUTH_DEFAULT_REALM: Final = declare_dovecot(
     Param("auth_default_realm", text, "", "The domain that completes a login name without one; empty adds none.")
+)
+AUTH_REALMS: Final = declare_dovecot(
+    Param("auth_realms", words, "", "Realms that DIGEST-MD5 offers its clients; empty offers one without a name.")
+)
+AUTH_ANONYMOUS_USERNAME: Final = declare_dovecot(
+    Param("auth_anonymous_username", text, "anonymous", "The user whom the mechanism ANONYMOUS logs in.")
+)
+AUTH_SSL_REQUIRE_CLIENT_CERT: Final = declare_dovecot(
+    Param(
+        "auth_ssl_require_client_cert",
+        boolean,
+        "no",
+        "Whether nobody logs in without a verified certificate (ssl_verify_client_cert).",
+    )
+)
+AUTH_SSL_USERNAME_FROM_CERT: Final = declare_dovecot(
+    Param(
+        "auth_ssl_username_from_cert",
+        boolean,
+        "no",
+        "Whether the user name is taken from the client's verified certificate; EXTERNAL needs it.",
+    )
 )
 AUTH_USERNAME_FORMAT: Final = declare_dovecot(
     Param(

@@ -59,6 +59,21 @@ SSL_MIN_PROTOCOL: Final = declare_dovecot(
     )
 )
 
+SSL_CA: Final = declare_dovecot(
+    Param("ssl_ca", text, "", "The authorities whose client certificates are good (<file), for ssl_verify_client_cert.")
+)
+SSL_VERIFY_CLIENT_CERT: Final = declare_dovecot(
+    Param("ssl_verify_client_cert", boolean, "no", "Whether clients are asked for a certificate of ssl_ca.")
+)
+SSL_CERT_USERNAME_FIELD: Final = declare_dovecot(
+    Param(
+        "ssl_cert_username_field",
+        text,
+        "commonName",
+        "The part of a client certificate's subject that is the user name (auth_ssl_username_from_cert).",
+    )
+)
+
 # ── before authentication ───────────────────────────────────────────────────────────────────────────────────────────
 
 LOGIN_GREETING: Final = declare_dovecot(

@@ -550,7 +550,7 @@ SMTPD_SASL_SECURITY_OPTIONS: Final = declare(
         "smtpd_sasl_security_options",
         words,
         "noanonymous",
-        "Mechanisms that are not offered without TLS: noplaintext leaves out those that send the password.",
+        "Mechanisms not offered without TLS: noplaintext, noactive, nodictionary, noanonymous, or only mutual_auth.",
     )
 )
 SMTPD_SASL_TLS_SECURITY_OPTIONS: Final = declare(

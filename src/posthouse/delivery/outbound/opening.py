@@ -8,7 +8,8 @@ from posthouse.delivery.outbound.hosts import Host
 from posthouse.delivery.outbound.session import Session, SessionError
 from posthouse.delivery.outbound.settings import AgentSettings
 from posthouse.delivery.outbound.tls import TlsContexts, TlsPolicy, certificate_matches, expected_names
-from posthouse.protocol.sasl_mechanisms import CLIENT_MECHANISMS, PLAINTEXT_MECHANISMS, SaslError
+from posthouse.protocol.sasl.known import CLIENT_MECHANISMS, PLAINTEXT_MECHANISMS
+from posthouse.protocol.sasl.mechanism import SaslError
 from posthouse.protocol.smtp.client_features import Features
 from posthouse.protocol.smtp.client_reply import ServerReply
 from posthouse.protocol.smtp.client_transaction import Stage
@@ -168,7 +169,10 @@ class Opener:
             raise SessionError(
                 "4.7.0", f"SASL authentication failed; cannot authenticate to {server}: no mechanism available"
             )
-        mechanism = CLIENT_MECHANISMS[usable[0]](*credentials)
+        try:
+            mechanism = CLIENT_MECHANISMS[usable[0]](*credentials)
+        except SaslError as error:
+            raise SessionError("4.7.0", f"SASL authentication failed; cannot log in to {server}: {error}") from error
         initial = mechanism.initial()
         command = f"AUTH {usable[0]}"
         if initial is not None:
@@ -185,6 +189,9 @@ class Opener:
                 # RFC 4954 s4: "*" cancels an exchange that makes no sense.
                 response = "*"
             reply = await session.ask(session.client.auth(response))
+        if reply.code == 235 and not mechanism.may_succeed:
+            # RFC 5802 s5: a server that did not show that it knows the password is not ours.
+            raise SessionError("4.7.0", f"SASL authentication failed; {server} did not prove to know the password")
         if reply.code != 235:
             dsn = reply.status if reply.code >= 400 else "4.7.0"
             if settings.sasl_soft_bounce and dsn.startswith("5"):

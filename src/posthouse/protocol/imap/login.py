@@ -10,9 +10,11 @@ from typing import Final
 from posthouse.protocol.imap.arguments import BadArguments
 from posthouse.protocol.imap.parser import Command, CommandReader, Line, LiteralWanted, ReaderLimits, Refused
 from posthouse.protocol.login import (
+    NO_CHANNEL,
     Authenticate,
     BadBase64,
     Cancel,
+    Channel,
     Close,
     Continue,
     Ending,
@@ -51,9 +53,9 @@ _ENDINGS: Final = {
 }
 
 
-def capabilities(options: LoginOptions, *, is_tls: bool, is_secured: bool) -> bytes:
+def capabilities(options: LoginOptions, *, is_tls: bool, is_secured: bool, channel: Channel = NO_CHANNEL) -> bytes:
     """What is true before login; the list after login is the session's."""
-    key = ("imap", is_tls, is_secured)
+    key = ("imap", is_tls, is_secured, bool(channel.bindings), bool(channel.certified))
     known = options.texts.get(key)
     if known is None:
         words = ["IMAP4rev1", "SASL-IR", "LOGIN-REFERRALS", "ID", "ENABLE", "IDLE", "LITERAL+"]
@@ -61,7 +63,7 @@ def capabilities(options: LoginOptions, *, is_tls: bool, is_secured: bool) -> by
             words.append("STARTTLS")
         if not options.may_use_plaintext(is_secured):
             words.append("LOGINDISABLED")
-        words += [f"AUTH={name}" for name in options.usable_mechanisms(is_secured)]
+        words += [f"AUTH={name}" for name in options.usable_mechanisms(is_secured, channel)]
         known = options.texts[key] = " ".join(words).encode("ascii")
     return known
 
@@ -82,6 +84,8 @@ class ImapLogin:
         self._octets = 0
         """Received since the last event: a line or literal that never ends."""
         self._has_begun = False
+        self.channel = NO_CHANNEL
+        """Set before the first octet that comes through TLS."""
 
     def _new_reader(self) -> CommandReader:
         return CommandReader(
@@ -97,8 +101,11 @@ class ImapLogin:
         return self._reader.buffered
 
     def greeting(self) -> bytes:
-        words = capabilities(self._options, is_tls=self._is_tls, is_secured=self._is_secured)
+        words = self._capabilities()
         return b"* OK [CAPABILITY %b] %b\r\n" % (words, self._options.greeting.encode("utf-8", "replace"))
+
+    def _capabilities(self) -> bytes:
+        return capabilities(self._options, is_tls=self._is_tls, is_secured=self._is_secured, channel=self.channel)
 
     def receive_data(self, data: bytes) -> None:
         if not self._has_begun and speaks_http(data):
@@ -193,7 +200,7 @@ class ImapLogin:
 
     def _capability(self, command: Command) -> Event:
         command.arguments().end()
-        words = capabilities(self._options, is_tls=self._is_tls, is_secured=self._is_secured)
+        words = self._capabilities()
         return Send(
             b"* CAPABILITY %b\r\n" % words
             + self._answer(b"OK Pre-login capabilities listed, post-login capabilities have more.")
@@ -278,9 +285,9 @@ class ImapLogin:
             initial = arguments.astring()
         arguments.end()
         self._mechanism = mechanism
-        if mechanism not in self._options.mechanisms:
+        if mechanism not in self._options.usable_mechanisms(True, self.channel):
             return self._slip(Slip.UNSUPPORTED_MECHANISM, b"NO [ALERT] Unsupported authentication mechanism.")
-        if mechanism not in self._options.usable_mechanisms(self._is_secured):
+        if mechanism not in self._options.usable_mechanisms(self._is_secured, self.channel):
             # RFC 5530 s3
             return self._slip(Slip.DISABLED_PLAINTEXT, b"NO [PRIVACYREQUIRED] Plaintext authentication disabled.")
         response: bytes | None = None

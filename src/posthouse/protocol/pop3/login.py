@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from posthouse.protocol.login import (
+    NO_CHANNEL,
     Authenticate,
     BadBase64,
     Cancel,
@@ -65,6 +66,8 @@ class Pop3Login:
         self._user = b""
         self._bad = 0
         self._commands = 0
+        self.channel = NO_CHANNEL
+        """Set before the first octet that comes through TLS."""
 
     @property
     def buffered(self) -> int:
@@ -154,7 +157,7 @@ class Pop3Login:
     def _capa(self, argument: bytes) -> Event:
         # RFC 2449 s5; what holds after login is listed too (TOP, UIDL), as s3 wants.
         del argument
-        key = ("pop3", self._is_tls, self._is_secured)
+        key = ("pop3", self._is_tls, self._is_secured, bool(self.channel.bindings), bool(self.channel.certified))
         known = self._options.texts.get(key)
         if known is None:
             lines = ["+OK", "CAPA", "TOP", "UIDL", "RESP-CODES", "PIPELINING", "AUTH-RESP-CODE"]
@@ -162,7 +165,7 @@ class Pop3Login:
                 lines.append("STLS")
             if self._options.may_use_plaintext(self._is_secured):
                 lines.append("USER")
-            if mechanisms := self._options.usable_mechanisms(self._is_secured):
+            if mechanisms := self._options.usable_mechanisms(self._is_secured, self.channel):
                 lines.append("SASL " + " ".join(mechanisms))
             known = self._options.texts[key] = "\r\n".join([*lines, ".", ""]).encode("ascii")
         return Send(known)
@@ -206,12 +209,12 @@ class Pop3Login:
     def _auth(self, argument: bytes) -> Event:
         # RFC 5034 s4
         words = argument.split()
-        usable = self._options.usable_mechanisms(self._is_secured)
+        usable = self._options.usable_mechanisms(self._is_secured, self.channel)
         if not words:
             names = "".join(f"{name}\r\n" for name in usable)
             return Send(f"+OK\r\n{names}.\r\n".encode("ascii"))
         mechanism = words[0].decode("ascii", "replace").upper()
-        if mechanism not in self._options.mechanisms:
+        if mechanism not in self._options.usable_mechanisms(True, self.channel):
             return Slipped(
                 Slip.UNSUPPORTED_MECHANISM, mechanism, b"-ERR [AUTH] Unsupported authentication mechanism.\r\n"
             )

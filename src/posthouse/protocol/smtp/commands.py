@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from posthouse.core.reply import PermFail
-from posthouse.protocol import sasl
+from posthouse.protocol.sasl import lines as sasl
 from posthouse.protocol.smtp import replies
 from posthouse.protocol.smtp.events import (
     Auth,

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from posthouse.core.reply import MailError, Reply
-from posthouse.protocol import sasl
+from posthouse.protocol.sasl import lines as sasl
 from posthouse.protocol.smtp import replies
 from posthouse.protocol.smtp.events import Auth, AuthResponse
 from posthouse.protocol.smtp.states import Verb

@@ -11,13 +11,13 @@ from posthouse.config.parameter import Settings
 from posthouse.config.parameters import general
 from posthouse.config.parameters import intake as intake_parameters
 from posthouse.config.parameters import smtpd as own
-from posthouse.config.parameters.auth import AUTH_MECHANISMS
+from posthouse.config.parameters.auth import AUTH_MECHANISMS, can_check_tokens
 from posthouse.config.parameters.master import SYSLOG_NAME
 from posthouse.core.logline import Level, LogLine, Message
 from posthouse.core.reply import Reply
 from posthouse.intake import Rules
 from posthouse.policy import Policy
-from posthouse.protocol.sasl_mechanisms import PLAINTEXT_MECHANISMS
+from posthouse.protocol.sasl.known import SERVER_MECHANISMS, offered
 from posthouse.protocol.smtp.options import Options
 from posthouse.routing.resolution import origin_of
 from posthouse.runtime import tls
@@ -30,6 +30,13 @@ from posthouse.tables.opening import Tables
 from posthouse.tables.table import Table
 
 Emit = Callable[[LogLine], None]
+_FORBIDS: Final = {
+    "noplaintext": "plaintext",
+    "noactive": "active",
+    "nodictionary": "dictionary",
+    "noanonymous": "anonymous",
+}
+"""Words of smtpd_sasl_security_options, and the flag of a mechanism that each leaves out."""
 _LABEL: Final = re.compile(r"[A-Za-z0-9-]+:")
 
 
@@ -146,19 +153,21 @@ class Listening:
 
     def set_mechanisms(self, dovecot: Settings) -> None:
         """What auth can do, without what security options leave out."""
-        names = tuple(name.upper() for name in dovecot[AUTH_MECHANISMS])
+        names = offered(dovecot[AUTH_MECHANISMS], knows_tokens=can_check_tokens(dovecot))
         for secure, parameter in (
             (False, own.SMTPD_SASL_SECURITY_OPTIONS),
             (True, own.SMTPD_SASL_TLS_SECURITY_OPTIONS),
         ):
             options = self.settings[parameter]
-            offered = [
+            kept = [
                 name
                 for name in names
-                if not (name == "ANONYMOUS" and "noanonymous" in options)
-                and not (name in PLAINTEXT_MECHANISMS and "noplaintext" in options)
+                if not any(
+                    option in _FORBIDS and _FORBIDS[option] in SERVER_MECHANISMS[name].flags for option in options
+                )
+                and not ("mutual_auth" in options and "mutual-auth" not in SERVER_MECHANISMS[name].flags)
             ]
-            self.mechanisms[secure] = tuple(offered)
+            self.mechanisms[secure] = tuple(kept)
 
     def offers_auth_now(self, is_secure: bool) -> bool:
         return self.offers_auth and (is_secure or not self.auth_needs_tls) and bool(self.mechanisms.get(is_secure))
