@@ -152,3 +152,13 @@ def test_all_of_postfixs_own_names_are_known() -> None:
 def test_settings_in_blocks_are_recognised(name: str, found: str | None) -> None:
     known.complete()
     assert known.find(DOVECOT, name) == found
+
+
+def test_mechanisms_that_cannot_be_offered_are_named(tmp_path: Path) -> None:
+    (tmp_path / "main.cf").write_text("")
+    (tmp_path / "master.cf").write_text("")
+    (tmp_path / "dovecot.conf").write_text("auth_mechanisms = plain scram-sha-265 gssapi xoauth2\n")
+    said = [str(one) for one in load(str(tmp_path)).problems]
+    assert any("scram-sha-265 is not supported and not offered; " in one and "scram-sha-256" in one for one in said)
+    assert any("gssapi is not supported" in one for one in said)
+    assert any("xoauth2 need a passdb with driver = oauth2" in one for one in said)

@@ -14,12 +14,14 @@ from posthouse.config.configuration import MasterEntry, Problem
 from posthouse.config.expansion import names_in
 from posthouse.config.maincf import Setting
 from posthouse.config.parameter import DOVECOT, MAIN, BadValue, Registry, Settings
+from posthouse.config.parameters.auth import AUTH_MECHANISMS, can_check_tokens
 from posthouse.config.services import (
     NOT_SUPPORTED,
     PROVIDED,
     TRANSPORT_COMMANDS,
     TRANSPORT_SUFFIXES,
 )
+from posthouse.protocol.sasl.known import SERVER_MECHANISMS, TOKEN_MECHANISMS
 
 _CLOSE: Final = 0.75
 """How alike two names must be for one to be suggested for the other."""
@@ -87,6 +89,27 @@ def check_dovecot(dovecot: Mapping[str, Setting], problems: list[Problem]) -> No
                 param.parse(setting.value)
             except BadValue as error:
                 problems.append(Problem("error", setting.at, f"{shown} = {setting.value}: {error}"))
+    if (mechanisms := dovecot.get(AUTH_MECHANISMS.name)) is not None:
+        _check_mechanisms(mechanisms, dovecot, problems)
+
+
+def _check_mechanisms(setting: Setting, dovecot: Mapping[str, Setting], problems: list[Problem]) -> None:
+    names = [word.upper() for word in re.split(r"[\s,]+", setting.value) if word]
+    for name in names:
+        if name not in SERVER_MECHANISMS:
+            problems.append(
+                Problem(
+                    "warning",
+                    setting.at,
+                    f"auth_mechanisms: {name.lower()} is not supported and not offered",
+                    nearest(name.lower(), [one.lower() for one in SERVER_MECHANISMS]),
+                )
+            )
+    values = {one.name: one.value for one in dovecot.values()}
+    tokens = sorted(TOKEN_MECHANISMS.intersection(names))
+    if tokens and not can_check_tokens(Settings(DOVECOT, values, {})):
+        words = f"auth_mechanisms: {', '.join(tokens).lower()} need a passdb with driver = oauth2, and are not offered"
+        problems.append(Problem("warning", setting.at, words))
 
 
 def names_of_options(entry: MasterEntry) -> set[str]:

@@ -110,7 +110,7 @@ class DigestMd5Server:
         if response is None:
             realms = ",".join(f'realm="{realm}"' for realm in self._realms)
             return Challenge(
-                f'{realms},nonce="{self._nonce.decode()}",qop="auth",charset="utf-8",algorithm="md5-sess"'.encode()
+                f'{realms},nonce="{self._nonce.decode()}",qop="auth",charset=utf-8,algorithm=md5-sess'.encode()
             )
         if self._fields:
             raise SaslError("a message out of turn")
