@@ -27,6 +27,7 @@ __all__ = ("Account", "Alias", "Directory", "DirectoryError", "Domain", "Login",
 
 T = TypeVar("T")
 
+MAXIMAL_QUOTA: Final = (1 << 63) - 1
 MAXIMAL_TARGETS: Final = 1000
 """Targets of one alias: as many as one virtual expansion may yield (virtual_alias_expansion_limit)."""
 
@@ -90,6 +91,8 @@ class Directory:
         self._aliases: dict[str, tuple[str, ...]] = {}
         self._app_passwords: dict[str, tuple[AppPassword, ...]] = {}
         self._version: int | None = -1
+        self._is_inside = False
+        """Inside of one_transaction?"""
 
     @classmethod
     def open(
@@ -160,6 +163,10 @@ class Directory:
                     found = (address,)
             self._remember(self._aliases, address, found)
         return found
+
+    def alias_targets(self, address: str) -> tuple[str, ...]:
+        """What is stored of an alias; () if there is none."""
+        return self._stored_targets(fold_address(address))
 
     def _stored_targets(self, address: str) -> tuple[str, ...]:
         rows = self._rows("SELECT target, address FROM aliases WHERE address = ? ORDER BY position", (address,))
@@ -239,6 +246,7 @@ class Directory:
     ) -> Account:
         """`password` in clear text, or with `hashed` as "{SCHEME}hash"."""
         key = parse_address(address)
+        _check_quota(quota_octets)
         stored = self._hasher.checked(password) if hashed else self._hasher.hash(password)
         with self._transaction():
             domain = self._known_domain(key.rpartition("@")[2])
@@ -295,8 +303,7 @@ class Directory:
         self._update(address, "UPDATE accounts SET password = ? WHERE address = ?", stored)
 
     def set_quota(self, address: str, quota_octets: int) -> None:
-        if quota_octets < 0:
-            raise Refused("a quota cannot be negative; 0 means no limit")
+        _check_quota(quota_octets)
         self._update(address, "UPDATE accounts SET quota_octets = ? WHERE address = ?", quota_octets)
 
     def set_disabled(self, address: str, disabled: bool) -> None:
@@ -378,8 +385,9 @@ class Directory:
             self._rows("UPDATE accounts SET password = ? WHERE address = ?", (new, key))
         return True
 
-    def add_alias(self, address: str, targets: Sequence[str]) -> Alias:
-        """Adds targets to the alias, which is made if it is new."""
+    def add_alias(self, address: str, targets: Sequence[str], *, may_take_all: bool = False) -> Alias:
+        """Adds targets to the alias, which is made if it is new. With `may_take_all` it may be an account's address
+        without being a target of its own: all mail goes on."""
         key = parse_alias(address)
         wanted = [parse_target(target) for target in targets]
         if not wanted:
@@ -392,7 +400,8 @@ class Directory:
                 raise Refused(f"an alias has at most {MAXIMAL_TARGETS} targets")
             if merged == present:
                 raise Refused(f"{key} leads there already")
-            if self._rows("SELECT 1 FROM accounts WHERE address = ?", (key,)) and key not in merged and not present:
+            takes_all = not may_take_all and key not in merged and not present
+            if takes_all and self._rows("SELECT 1 FROM accounts WHERE address = ?", (key,)):
                 raise Refused(
                     f"{key} is an account, and the alias would take all its mail away;"
                     f" name {key} among the targets to keep a copy"
@@ -444,7 +453,26 @@ class Directory:
         return self._storage.rows(statement, bindings)
 
     @contextlib.contextmanager
+    def one_transaction(self, *, keep: bool = True) -> Iterator[None]:
+        """Many changes that become one; without `keep` none of them is left in the end."""
+        with self._transaction():
+            self._is_inside = True
+            try:
+                yield
+            finally:
+                self._is_inside = False
+            if not keep:
+                self._storage.rollback()
+
+    @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
+        if self._is_inside:
+            # Changes are refused before they write, so that nothing of a refused one is left.
+            try:
+                yield
+            finally:
+                self._forget()
+            return
         self._storage.begin()
         try:
             yield
@@ -474,6 +502,11 @@ class Directory:
                 # Full: begin anew, which costs one query per name in use.
                 cache.clear()
             cache[key] = value
+
+
+def _check_quota(quota_octets: int) -> None:
+    if not 0 <= quota_octets <= MAXIMAL_QUOTA:
+        raise Refused(f"a quota is a number of octets up to {MAXIMAL_QUOTA}; 0 means no limit")
 
 
 def _account(row: tuple[Value, ...]) -> Account:

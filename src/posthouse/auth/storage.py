@@ -30,7 +30,9 @@ class Storage(Protocol):
 
     def begin(self) -> None: ...
 
-    def commit(self) -> None: ...
+    def commit(self) -> None:
+        """Nothing is left to do after a rollback."""
+        ...
 
     def rollback(self) -> None: ...
 
@@ -69,7 +71,8 @@ class SqliteStorage:
         self.rows("BEGIN IMMEDIATE")
 
     def commit(self) -> None:
-        self.rows("COMMIT")
+        if self.connection.in_transaction:
+            self.rows("COMMIT")
 
     def rollback(self) -> None:
         if self.connection.in_transaction:

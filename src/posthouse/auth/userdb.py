@@ -109,7 +109,9 @@ def _number(fields: Mapping[str, str], name: str, default: int) -> int:
     return int(value)
 
 
-_QUOTA: Final = re.compile(r"\*:(?:bytes|storage)=([0-9]+)([bkMGT]?)")
+MAXIMAL_QUOTA: Final = (1 << 63) - 1
+"""Octets; what a database's BIGINT takes."""
+_QUOTA: Final = re.compile(r"\*:(?:bytes|storage)=([0-9]{1,18})(?![0-9])([bkMGT]?)")
 _UNITS: Final = {"b": 1, "k": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 
@@ -119,7 +121,7 @@ def quota_octets(fields: Mapping[str, str]) -> int:
     match = _QUOTA.match(rule)
     if match is None:
         return 0
-    return int(match[1]) * _UNITS[match[2] or ("b" if "bytes" in rule else "k")]
+    return min(int(match[1]) * _UNITS[match[2] or ("b" if "bytes" in rule else "k")], MAXIMAL_QUOTA)
 
 
 def without_extension(local_part: str, delimiters: str) -> str:

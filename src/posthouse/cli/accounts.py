@@ -28,7 +28,8 @@ from posthouse.config.parameters.master import AUTH_USER
 EX_TEMPFAIL: Final = 75
 EX_NOPERM: Final = 77
 
-Act = Callable[[Directory, argparse.Namespace], None]
+Act = Callable[[Directory, argparse.Namespace], int | None]
+"""The result is the exit status, if it is not 0."""
 
 
 class Unusable(Exception):
@@ -49,14 +50,13 @@ def run(parser: argparse.ArgumentParser, configuration_directory: str, arguments
     except DirectoryError as error:
         return _say(name, str(error), EX_TEMPFAIL)
     try:
-        options.act(directory, options)
+        return options.act(directory, options) or 0
     except (Refused, BadName, UnusablePassword, Unusable) as error:
         return _say(name, str(error), 1)
     except DirectoryError as error:
         return _say(name, f"the directory cannot be changed at the moment: {error}", EX_TEMPFAIL)
     finally:
         directory.close()
-    return 0
 
 
 def run_alone(run: Callable[[str, Sequence[str]], int]) -> None:

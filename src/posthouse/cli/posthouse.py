@@ -3,8 +3,8 @@
 SYNOPSIS
     posthouse [-c DIR] COMMAND [arguments]
 DESCRIPTION
-    init, start, stop, reload, status and check run the system; domain, user, app-password and alias manage the
-    directory of accounts; sandbox and run start a whole system in one directory. -c names the configuration
+    init, start, stop, reload, status and check run the system; domain, user, app-password, alias and import manage
+    the directory of accounts; sandbox and run start a whole system in one directory. -c names the configuration
     directory, as Postfix's commands do, before or behind the command; MAIL_CONFIG in the environment does the same.
 """
 
@@ -25,10 +25,13 @@ COMMANDS: Final = {
     "user": "accounts of the embedded directory",
     "app-password": "application passwords of its accounts",
     "alias": "aliases of the embedded directory",
+    "import": "accounts from a passwd-file, PostfixAdmin or Dovecot's SQL",
     "sandbox": "a whole system in one directory, on free ports",
     "run": "a sandbox in ./run, with a first message and the log",
     "version": "print the version",
 }
+MODULES: Final = {"app-password": "app_password", "import": "import_accounts"}
+"""Where the name is no module's."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -51,7 +54,7 @@ def dispatch(arguments: list[str]) -> int:
         print(f"posthouse: there is no command {name!r}\n\n{_usage()}", file=sys.stderr)
         return 64  # EX_USAGE
     # One module per command, imported only when it is asked for: the others would cost start-up time.
-    module = importlib.import_module(f"posthouse.cli.{name.replace('-', '_')}")
+    module = importlib.import_module(f"posthouse.cli.{MODULES.get(name, name)}")
     if name == "check" and rest:
         print(f"posthouse check: unexpected argument {rest[0]!r}", file=sys.stderr)
         return 64

@@ -246,3 +246,39 @@ def test_the_report_counts_hashes_that_are_weak(etc: Path) -> None:
     assert "2 of 3 passwords have a weak hash" in report
     assert "auth_rehash_weak_passwords" in report
     assert json.loads(ok(etc, "user", "rehash-report", "--json"))["MD5-CRYPT"] == {"accounts": 2, "weak": 2}
+
+
+def test_accounts_are_imported_after_a_dry_run(etc: Path, tmp_path: Path) -> None:
+    file = tmp_path / "users"
+    file.write_text(f"bob@example.org:{WEAK}:::::\nann@example.org:*:::::\n")
+    dry = run(etc, "import_accounts", "passwd-file", "-n", str(file))
+    assert (dry.returncode, dry.stderr) == (1, "")
+    assert dry.stdout.splitlines() == [
+        "domains:  1 would be taken, 0 would be changed, 0 already there",
+        "accounts: 1 would be taken, 0 would be changed, 0 already there",
+        "aliases:  0 would be taken, 0 would be changed, 0 already there",
+        "skipped: ann@example.org: line 2: no password is stored",
+    ]
+    assert ok(etc, "domain", "list") == ""
+    file.write_text(f"bob@example.org:{WEAK}:::::\n")
+    assert "accounts: 1 taken" in ok(etc, "import_accounts", "passwd-file", str(file))
+    assert json.loads(ok(etc, "import_accounts", "passwd-file", "--json", str(file)))["accounts"]["present"] == 1
+    assert "cannot read" in refused(etc, "import_accounts", "passwd-file", str(tmp_path / "missing"))
+    for source in ("mysql://joe@/x?host=/nowhere", f"sqlite://{tmp_path}/missing", str(tmp_path / "missing")):
+        assert refused(etc, "import_accounts", "postfixadmin", source)
+    assert "unknown setting" in refused(etc, "import_accounts", "dovecot-sql", _file(tmp_path, "x = 1\n"))
+    assert "mail-base" in refused(etc, "import_accounts", "postfixadmin", "--mail-base", "vmail", "sqlite:///x")
+
+
+def _file(directory: Path, text: str) -> str:
+    path = directory / "file"
+    path.write_text(text)
+    return str(path)
+
+
+def test_the_posthouse_command_knows_all_of_them(etc: Path) -> None:
+    for words in (("app-password", "add", "--help"), ("import", "postfixadmin", "--help"), ("user", "show", "--help")):
+        command = [sys.executable, "-m", "posthouse.cli.posthouse", "-c", str(etc), *words]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert " ".join(words[:2]) in done.stdout

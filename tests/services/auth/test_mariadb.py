@@ -57,20 +57,27 @@ pytestmark = [
 
 
 class MariaDb:
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, path: Path = SOCKET) -> None:
         self.data = directory / "data"
+        self.socket = path
         self.process: subprocess.Popen[bytes] | None = None
         options = ["--no-defaults", f"--datadir={self.data}", "--user=root", "--auth-root-authentication-method=socket"]
         subprocess.run(["mariadb-install-db", *options], check=True, capture_output=True, timeout=120)
 
     def start(self) -> None:
-        SOCKET.parent.mkdir(exist_ok=True)
-        options = ["--no-defaults", f"--datadir={self.data}", f"--socket={SOCKET}", "--skip-networking", "--user=root"]
+        self.socket.parent.mkdir(exist_ok=True)
+        options = [
+            "--no-defaults",
+            f"--datadir={self.data}",
+            f"--socket={self.socket}",
+            "--skip-networking",
+            "--user=root",
+        ]
         self.process = subprocess.Popen(["mariadbd", *options], stderr=subprocess.DEVNULL)
         give_up = time.monotonic() + 60
         while time.monotonic() < give_up:
             with socket.socket(socket.AF_UNIX) as probe:
-                if probe.connect_ex(str(SOCKET)) == 0:
+                if probe.connect_ex(str(self.socket)) == 0:
                     return
             time.sleep(0.05)
         raise TimeoutError("mariadbd does not start")
@@ -82,7 +89,7 @@ class MariaDb:
             self.process = None
 
     def run(self, sql: str) -> None:
-        subprocess.run(["mariadb", f"--socket={SOCKET}"], input=sql.encode(), check=True, timeout=60)
+        subprocess.run(["mariadb", f"--socket={self.socket}"], input=sql.encode(), check=True, timeout=60)
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,165 @@
+"""PostfixAdmin's tables on a real MariaDB and a real PostgreSQL: read as they are by the query files of
+docs/migration.md, and taken over into the directory."""
+
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from posthouse.auth.directory import Directory
+from posthouse.auth.imports import dovecot_sql, postfixadmin
+from posthouse.auth.imports.database import opened, query_file, settings_of_url
+from posthouse.auth.imports.harvest import Unreadable
+from posthouse.auth.imports.taking import take
+from posthouse.runtime.schema import (
+    AUTH_DIRECTORY,
+    AUTH_LOGIN,
+    AUTH_USERDB,
+    AuthFailure,
+    AuthSuccess,
+    DirectoryValues,
+    LookupDirectory,
+    LookupUser,
+    NoSuchUser,
+    Redeem,
+    UserEntry,
+)
+from tests.auth.imports import postfixadmin_tables
+from tests.auth.imports.test_imports import check_postfixadmin
+from tests.auth.test_directory import CHEAP
+from tests.queue.asynchronous import asynchronous
+from tests.services.auth.test_mariadb import MariaDb
+from tests.services.auth.test_postgresql import BINARIES, PostgreSql
+from tests.services.auth.world import auth_running, plain
+
+DOCUMENT = Path(__file__).parents[3] / "docs/migration.md"
+
+pytestmark = [
+    pytest.mark.foreign,
+    pytest.mark.skipif(
+        os.getuid() != 0 or shutil.which("mariadbd") is None or not BINARIES,
+        reason="needs root and Debian's mariadb-server and postgresql",
+    ),
+]
+
+
+class Server:
+    def __init__(self, driver: str, host: str, url: str) -> None:
+        self.driver = driver
+        self.host = host
+        self.url = url
+
+    def query_file(self, directory: Path) -> Path:
+        """The one of the document, with this server's address."""
+        blocks = re.findall(r"```ini\n(driver = .*?)```", DOCUMENT.read_text(), re.DOTALL)
+        text = next(one for one in blocks if one.startswith(f"driver = {self.driver}\n"))
+        path = directory / "dovecot-sql.conf.ext"
+        path.write_text(re.sub(r"^connect = host=\S+", f"connect = host={self.host}", text, flags=re.MULTILINE))
+        return path
+
+
+@pytest.fixture(scope="module")
+def mariadb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    directory = tmp_path_factory.mktemp("mariadb")
+    path = directory / "s"
+    server = MariaDb(directory, path)
+    server.start()
+    server.run(
+        "CREATE DATABASE postfix; CREATE USER reader@localhost IDENTIFIED BY 'secret';"
+        "GRANT SELECT ON postfix.* TO reader@localhost; USE postfix;"
+        + postfixadmin_tables.tables("tinyint(1)")
+        + postfixadmin_tables.rows("1", "0")
+    )
+    yield Server("mysql", str(path), f"mysql://reader@/postfix?host={path}")
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    directory = tmp_path_factory.mktemp("postgresql")
+    for one in directory.parents:
+        if one != Path("/"):
+            one.chmod(one.stat().st_mode | 0o011)
+    server = PostgreSql(directory)
+    server.start()
+    server.run(
+        "CREATE DATABASE postfix; CREATE USER reader PASSWORD 'secret';\n\\connect postfix\n"
+        + postfixadmin_tables.tables("boolean")
+        + postfixadmin_tables.rows("true", "false")
+        + "GRANT SELECT ON ALL TABLES IN SCHEMA public TO reader;"
+    )
+    yield Server("pgsql", f"{directory}/socket", f"postgresql://reader@/postfix?host={directory}/socket")
+    server.stop()
+    shutil.rmtree(directory)
+
+
+@pytest.fixture(params=["mariadb", "postgresql"])
+def server(request: pytest.FixtureRequest) -> Server:
+    found: Server = request.getfixturevalue(request.param)
+    return found
+
+
+def test_the_documents_query_files_let_users_in(tmp_path: Path, server: Server) -> None:
+    query_file = server.query_file(tmp_path)
+    inside = {"driver": "sql", "args": str(query_file)}
+    blocks = {f"{kind}/1/{name}": value for kind in ("passdb", "userdb") for name, value in inside.items()}
+
+    @asynchronous
+    async def test(directory: Path) -> None:
+        async with auth_running(directory, {}, blocks) as world:
+            login = world.peer(AUTH_LOGIN, "login")
+            for user in ("ann@example.test", "bob@example.test"):
+                answer = await login.call(plain(user, "secret"))
+                assert isinstance(answer, AuthSuccess), user
+                entry = await world.peer(AUTH_USERDB, "mailbox").call(Redeem(answer.ticket, "imap"))
+                assert isinstance(entry, UserEntry)
+                name = user.partition("@")[0]
+                assert (entry.user, entry.mail) == (user, f"maildir:/var/vmail/example.test/{name}/")
+                assert entry.quota_octets == (1048576 if name == "ann" else 0)
+                wrong = await login.call(plain(user, "wrong"))
+                assert isinstance(wrong, AuthFailure)
+                assert not wrong.temporary
+            for user in ("carl@example.test", "dora@closed.test", "eve@example.test"):
+                refused = await login.call(plain(user, "secret"))
+                assert isinstance(refused, AuthFailure), user
+                assert not refused.temporary
+            asks = world.peer(AUTH_DIRECTORY, "tables")
+            found = await asks.call(LookupDirectory("accounts", "bob@example.test"))
+            assert found == DirectoryValues(("bob@example.test",))
+            for user in ("carl@example.test", "dora@closed.test", "nobody@example.test"):
+                assert isinstance(await world.peer(AUTH_USERDB, "queue").call(LookupUser(user, "lmtp")), NoSuchUser)
+                assert await asks.call(LookupDirectory("accounts", user)) == DirectoryValues(None)
+
+    test(tmp_path)
+
+
+def test_everything_is_taken_over(tmp_path: Path, server: Server) -> None:
+    directory = Directory.open(tmp_path / "auth" / "directory.sqlite", hasher=CHEAP)
+    with opened(settings_of_url(server.url, "secret"), "the database") as database:
+        check_postfixadmin(directory, postfixadmin.read(database, default_scheme="CRYPT", mail_base="/var/vmail"))
+    directory.close()
+
+
+def test_the_users_of_the_query_file_are_taken_over(tmp_path: Path, server: Server) -> None:
+    path = server.query_file(tmp_path)
+    directory = Directory.open(tmp_path / "auth" / "directory.sqlite", hasher=CHEAP)
+    settings = query_file(path.read_text(), str(path))
+    with opened(settings, str(path)) as database:
+        summary = take(directory, dovecot_sql.read(database, settings), updates=False, is_dry=False)
+    assert summary.accounts.taken == 3
+    # They are listed, but the domain is not active, or there is no password.
+    assert sorted(one.what for one in summary.skipped) == ["dora@closed.test", "eve@example.test"]
+    ann = directory.account("ann@example.test")
+    assert ann is not None
+    assert ann.password == "{MD5-CRYPT}" + postfixadmin_tables.MD5
+    directory.close()
+
+
+def test_a_wrong_password_of_the_database_is_told(server: Server, tmp_path: Path) -> None:
+    if server.driver == "pgsql":
+        pytest.skip("this server trusts its machine")
+    with pytest.raises(Unreadable, match="Access denied"), opened(settings_of_url(server.url, "wrong"), "x"):
+        pass
