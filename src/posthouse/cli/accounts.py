@@ -19,9 +19,11 @@ from typing import Final
 from posthouse.auth.app_passwords import AppPassword
 from posthouse.auth.directory import Directory, DirectoryError, Refused
 from posthouse.auth.names import BadName
+from posthouse.auth.opening import file_of, open_directory
 from posthouse.auth.schemes import MAXIMAL_PASSWORD, Argon2Cost, Hasher, UnusablePassword
+from posthouse.config.configuration import Configuration
 from posthouse.config.loading import default_directory, load
-from posthouse.config.parameter import BadValue, Settings
+from posthouse.config.parameter import BadValue
 from posthouse.config.parameters import auth as parameters
 from posthouse.config.parameters.master import AUTH_USER
 
@@ -44,7 +46,7 @@ def run(parser: argparse.ArgumentParser, configuration_directory: str, arguments
         options.configuration = load(configuration_directory)
         if hasattr(options, "prepare"):
             options.prepare(options)
-        directory = _open(options.configuration.main)
+        directory = _open(options.configuration)
     except (Unusable, BadValue) as error:
         return _say(name, str(error), 1)
     except DirectoryError as error:
@@ -73,10 +75,14 @@ def _say(name: str, words: str, status: int) -> int:
     return status
 
 
-def _open(settings: Settings) -> Directory:
-    path = Path(settings[parameters.DIRECTORY_DATABASE])
+def _open(configuration: Configuration) -> Directory:
+    settings = configuration.main
+    database = settings[parameters.DIRECTORY_DATABASE]
+    path = Path(file_of(database))
     os.umask(0o077)
-    if os.geteuid() == 0:
+    if not file_of(database):
+        pass  # who may change a directory on a server is said by the server
+    elif os.geteuid() == 0:
         _become_owner(path.parent, settings[AUTH_USER])
     elif not os.access(path if path.exists() else path.parent, os.W_OK) and path.parent.exists():
         raise Unusable(f"{path} belongs to another user; run this command as root")
@@ -85,7 +91,7 @@ def _open(settings: Settings) -> Directory:
         settings[parameters.AUTH_ARGON2_TIME_COST],
         settings[parameters.AUTH_ARGON2_PARALLELISM],
     )
-    return Directory.open(path, hasher=Hasher(cost))
+    return open_directory(database, Hasher(cost), configuration.read)
 
 
 def _become_owner(directory: Path, auth_user: str) -> None:

@@ -34,9 +34,10 @@ from pathlib import Path
 
 import msgspec
 
+from posthouse.auth.database_url import is_url
 from posthouse.auth.directory import Directory
 from posthouse.auth.imports import dovecot_sql, passwd_file, postfixadmin
-from posthouse.auth.imports.database import is_url, opened, query_file, settings_of_url
+from posthouse.auth.imports.database import opened, query_file, settings_of_url
 from posthouse.auth.imports.harvest import Unreadable
 from posthouse.auth.imports.taking import Counts, Summary, take
 from posthouse.cli import accounts

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from posthouse.auth.opening import directory_of
 from posthouse.config.configuration import Configuration
 from posthouse.config.parameters.auth import DIRECTORY_DATABASE
 from posthouse.config.parameters.general import DATA_DIRECTORY, QUEUE_DIRECTORY
@@ -36,7 +37,8 @@ def places(configuration: Configuration) -> Iterator[Place]:
     yield Place(spool, "queue", 0o711)
     yield Place(f"{spool}/{MAILDROP}", "queue", MAILDROP_MODE)
     yield Place(main[DATA_DIRECTORY], "", 0o755)
-    yield Place(os.path.dirname(main[DIRECTORY_DATABASE]), "auth", 0o700)
+    if directory := directory_of(main[DIRECTORY_DATABASE]):
+        yield Place(directory, "auth", 0o700)
     for store in store_directories(configuration):
         yield Place(store, "mailbox", 0o700, ours=False)
     if log := main[MAILLOG_FILE]:

@@ -29,7 +29,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from posthouse.auth.directory import Directory, Refused
+from posthouse.auth.directory import Refused
+from posthouse.auth.opening import file_of, open_directory
+from posthouse.auth.schemes import Hasher
 from posthouse.cli import launch
 from posthouse.cli.layout import make_places
 from posthouse.cli.sandbox_directory import (
@@ -207,10 +209,10 @@ def _make_accounts(
     changed: Sequence[Account],
     identities: Mapping[str, Identity],
 ) -> None:
-    path = configuration.main[DIRECTORY_DATABASE]
-    if not changed and Path(path).exists():
+    path = file_of(configuration.main[DIRECTORY_DATABASE])
+    if not changed and path and Path(path).exists():
         return
-    database = Directory.open(path)
+    database = open_directory(configuration.main[DIRECTORY_DATABASE], Hasher(), configuration.read)
     try:
         if not database.has_domain(directory.state.domain):
             database.add_domain(directory.state.domain)
@@ -227,7 +229,7 @@ def _make_accounts(
         raise SandboxError(str(error)) from error
     finally:
         database.close()
-    if (identity := identities.get("auth")) is not None:
+    if path and (identity := identities.get("auth")) is not None:
         for file in Path(path).parent.iterdir():
             os.chown(file, identity.uid, identity.gid)
 

@@ -20,8 +20,9 @@ DESCRIPTION
 STANDARDS
     RFC 4422 (SASL), RFC 4616 (PLAIN)
 SECURITY
-    Sees passwords in clear text, from processes that talk to strangers. Opens the account database and nothing
-    else. Never sends a hash to anybody. Tickets are given to login only and redeemed by mailbox only.
+    Sees passwords in clear text, from processes that talk to strangers. Opens the account database, or connects to it
+    (directory_database), and nothing else. Never sends a hash to anybody. Tickets are given to login only and
+    redeemed by mailbox only.
 DIAGNOSTICS
     Refused logins are logged with auth_verbose; login and smtpd log them too. A client that made auth_ban_failures
     different wrong logins gets a line "ban: rip=…", for tools such as fail2ban. What keeps a login from being
@@ -52,8 +53,10 @@ from posthouse.auth.hashing import HashPool
 from posthouse.auth.loginname import LoginNames
 from posthouse.auth.logins import MAILBOX_SERVICES, Logins, Terms
 from posthouse.auth.mechanism_secrets import Decoys
+from posthouse.auth.opening import file_of, server_directory
 from posthouse.auth.passdb import PassDb, Verdict
 from posthouse.auth.schemes import Argon2Cost, Hasher
+from posthouse.auth.server_directory import ServerDirectory
 from posthouse.auth.tickets import Tickets
 from posthouse.auth.userdb import UserDb
 from posthouse.auth.verified import VerifiedCache
@@ -83,6 +86,8 @@ from posthouse.runtime.schema import (
     Request,
 )
 
+TABLES: Final = ("domains", "accounts", "aliases")
+"""Of the directory socket."""
 SWEEP_S: Final = 10.0
 """Between two looks at exchanges that nobody continues and at a database file that was replaced."""
 COMPLAIN_AGAIN_S: Final = 60.0
@@ -99,6 +104,7 @@ class AuthProcess(ProcessMain):
         self._sweeper: asyncio.TimerHandle | None = None
         self._inode = (0, 0)
         self._chains: Chains
+        self._server: ServerDirectory | None = None
         self._cache = AnswerCache(context.clock.monotonic)
         self._tasks: set[asyncio.Task[None]] = set()
         self._complained: dict[str, float] = {}
@@ -107,6 +113,10 @@ class AuthProcess(ProcessMain):
 
     def before_jail(self) -> None:
         give_back_blocks_above(_LARGE_BLOCK)
+        main = self.context.settings
+        self._server = server_directory(
+            main[parameters.DIRECTORY_DATABASE], main[parameters.AUTH_SQL_THREADS], self.context.configuration.read
+        )
         self._chains = self._built(self.context.configuration)
         if os.geteuid() == 0:
             # Names of users cannot be looked up inside the jail.
@@ -122,7 +132,7 @@ class AuthProcess(ProcessMain):
         if self._virtual_user is not None and os.geteuid() != 0:
             self._owner = self._virtual_user
         main = self.context.settings
-        self._path = main[parameters.DIRECTORY_DATABASE]
+        self._path = file_of(main[parameters.DIRECTORY_DATABASE])
         self._hasher = Hasher(
             Argon2Cost(
                 main[parameters.AUTH_ARGON2_MEMORY],
@@ -151,7 +161,8 @@ class AuthProcess(ProcessMain):
             logged_in=self._enter,
         )
         self._exchanges: dict[Connection, Exchanges] = {}
-        self._open_directory()
+        if self._server is None:
+            self._open_directory()
         self._books = Bookkeeping(self._open_for_books, self._hasher, self._trouble)
         self._configure(self.context.configuration)
         self._servers = [
@@ -195,7 +206,7 @@ class AuthProcess(ProcessMain):
 
     def _open_for_books(self) -> Directory:
         """In a thread."""
-        return Directory.open_for_notes(self._path)
+        return self._server.open() if self._server is not None else Directory.open_for_notes(self._path)
 
     def _configure(self, configuration: Configuration) -> None:
         """Everything that a reload may change."""
@@ -264,7 +275,7 @@ class AuthProcess(ProcessMain):
     def _built(self, configuration: Configuration) -> Chains:
         return build(
             configuration.dovecot.values,
-            lambda: self._directory,
+            self._server or (lambda: self._directory),
             self._cache,
             configuration.read,
             threads=configuration.main[parameters.AUTH_SQL_THREADS],
@@ -303,7 +314,10 @@ class AuthProcess(ProcessMain):
         self._chains.close()
         self._pool.close()
         self._books.close()
-        self._directory.close()
+        if self._server is not None:
+            self._server.close()
+        else:
+            self._directory.close()
 
     def _sweep(self) -> None:
         self._sweeper = asyncio.get_running_loop().call_later(SWEEP_S, self._sweep)
@@ -317,7 +331,7 @@ class AuthProcess(ProcessMain):
         now_s = self._monotonic()
         for exchanges in (*self._exchanges.values(), *self._foreign.values()):
             exchanges.expire(now_s)
-        if _inode(self._path) not in (self._inode, (0, 0)):
+        if self._server is None and _inode(self._path) not in (self._inode, (0, 0)):
             self._reopen()
 
     def _reopen(self) -> None:
@@ -441,10 +455,23 @@ class AuthProcess(ProcessMain):
         if record.table == "accounts" and self._chains.are_configured[1]:
             self._spawn(self._account_values(record.key, respond))
             return
+        if record.table not in TABLES:
+            raise SchemaError(f"unknown table {record.table!r}")
+        if self._server is not None:
+            self._spawn(self._server_values(self._server, record, respond))
+            return
         try:
-            respond(DirectoryValues(self._directory_values(record.table, record.key)))
+            respond(DirectoryValues(_values(self._directory, record)))
         except DirectoryError as error:
             respond(self._lookup_failed(error))
+
+    async def _server_values(self, server: ServerDirectory, record: LookupDirectory, respond: Responder) -> None:
+        try:
+            values = await server.ask(lambda directory: _values(directory, record))
+        except DirectoryError as error:
+            respond(self._lookup_failed(error))
+        else:
+            respond(DirectoryValues(values))
 
     async def _account_values(self, key: str, respond: Responder) -> None:
         """Whoever a userdb knows is an account of directory:accounts too, so that mail for him is accepted."""
@@ -456,21 +483,20 @@ class AuthProcess(ProcessMain):
         else:
             respond(DirectoryValues((key,) if entry is not None else None))
 
-    def _directory_values(self, table: str, key: str) -> tuple[str, ...] | None:
-        match table:
-            case "aliases":
-                return self._directory.targets(key) or None
-            case "accounts":
-                account = self._directory.account(key)
-                return (account.address,) if account is not None else None
-            case "domains":
-                return (key,) if self._directory.has_domain(key) else None
-            case _:
-                raise SchemaError(f"unknown table {table!r}")
-
     def _lookup_failed(self, error: DirectoryError) -> Failure:
-        self._say(Level.ERROR, f"Error: directory: {error}")
+        self._trouble("directory", str(error))
         return Failure(LOCAL_ERROR)
+
+
+def _values(directory: Directory, record: LookupDirectory) -> tuple[str, ...] | None:
+    match record.table:
+        case "aliases":
+            return directory.targets(record.key) or None
+        case "accounts":
+            account = directory.account(record.key)
+            return (account.address,) if account is not None else None
+        case _:
+            return (record.key,) if directory.has_domain(record.key) else None
 
 
 def _inode(path: str) -> tuple[int, int]:

@@ -10,6 +10,7 @@ from typing import Final
 import posthouse
 from posthouse.auth.databases.configured import files as database_files
 from posthouse.auth.databases.configured import query_files, uses_network
+from posthouse.auth.opening import directory_of, is_on_another_host
 from posthouse.config.configuration import Configuration
 from posthouse.config.parameters.auth import DIRECTORY_DATABASE, MAIL_HOME, MAIL_LOCATION
 from posthouse.config.parameters.general import QUEUE_DIRECTORY, VIRTUAL_MAILBOX_BASE
@@ -50,9 +51,10 @@ def rules(spec: ProcessSpec, configuration: Configuration) -> Rules:
         case Jail.STORE:
             write += store_directories(configuration)
         case Jail.CREDENTIALS:
-            write.append(os.path.dirname(main[DIRECTORY_DATABASE]))
+            write += [one for one in (directory_of(main[DIRECTORY_DATABASE]),) if one]
             read += database_files(configuration.dovecot.values)
             connects = connects or uses_network(configuration.dovecot.values)
+            connects = connects or is_on_another_host(main[DIRECTORY_DATABASE])
         case Jail.NETWORK_ONLY | Jail.LOGS | Jail.RECIPIENT:
             pass
     return Rules(tuple(dict.fromkeys(read)), tuple(dict.fromkeys(write)), connects)

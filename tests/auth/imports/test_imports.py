@@ -30,6 +30,7 @@ frank@example.test:{{NONSENSE}}x:::::
 ann@example.test:{{PLAIN}}second:::::
 a/b@example.test:{{PLAIN}}x:::::
 :{{PLAIN}}x:::::
+ann@ example.test:{{PLAIN}}third:::::
 """.encode()
 
 
@@ -74,6 +75,8 @@ def test_a_passwd_file_is_taken_with_its_hashes(directory: Directory) -> None:
     assert "the first one counts" in why["ann@example.test"]
     assert "cannot have" in why["a/b@example.test"]
     assert why["line 11"] == "no name"
+    # fuzz/found/accounts: the same account in another spelling.
+    assert why["line 12"] == "white space in the name"
 
 
 def test_a_dry_run_says_what_would_happen_and_changes_nothing(directory: Directory) -> None:
@@ -175,14 +178,17 @@ def sqlite_file(tmp_path: Path) -> Path:
 
 
 def test_postfixadmin_on_sqlite(directory: Directory, tmp_path: Path) -> None:
-    with opened(settings_of_url(f"sqlite://{sqlite_file(tmp_path)}"), "x") as database:
+    with opened(settings_of_url(f"sqlite://{sqlite_file(tmp_path)}", ""), "x") as database:
         check_postfixadmin(directory, postfixadmin.read(database, default_scheme="CRYPT", mail_base="/var/vmail/"))
 
 
 def test_a_database_without_the_tables_is_an_error(directory: Directory, tmp_path: Path) -> None:
     path = tmp_path / "empty.sqlite"
     apsw.Connection(str(path)).execute("CREATE TABLE x (y)")
-    with opened(settings_of_url(f"sqlite://{path}"), "x") as database, pytest.raises(Unreadable, match="no such table"):
+    with (
+        opened(settings_of_url(f"sqlite://{path}", ""), "x") as database,
+        pytest.raises(Unreadable, match="no such table"),
+    ):
         postfixadmin.read(database, default_scheme="CRYPT", mail_base="")
 
 
@@ -201,7 +207,7 @@ def test_urls_become_what_query_files_have(url: str, connect: str) -> None:
 @pytest.mark.parametrize("url", ["oracle://x/y", "mysql://x:abc/y", "mysql://joe@/mail?socket=/x", "mysql://[x/y"])
 def test_urls_that_are_none_are_refused(url: str) -> None:
     with pytest.raises(Unreadable):
-        settings_of_url(url)
+        settings_of_url(url, "")
 
 
 # ── Dovecot's queries ──

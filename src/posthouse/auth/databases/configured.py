@@ -10,15 +10,17 @@ from typing import Any, Final
 
 import msgspec
 
+from posthouse.auth.database_url import is_elsewhere
 from posthouse.auth.databases.cached import AnswerCache, cached_passwords, cached_users
 from posthouse.auth.databases.chain import AnyPassDatabase, Block, Rule
 from posthouse.auth.databases.embedded import EmbeddedDatabase
 from posthouse.auth.databases.lookup import BadDatabase, UserDatabase
 from posthouse.auth.databases.prefetch import PrefetchDatabase
-from posthouse.auth.databases.queries import parse_connect, parse_query_file
+from posthouse.auth.databases.queries import parse_query_file
 from posthouse.auth.databases.simple import PasswdFileDatabase, StaticDatabase, parse_fields
 from posthouse.auth.databases.sql import SqlDatabase
 from posthouse.auth.directory import Directory
+from posthouse.auth.server_directory import ServerDatabase, ServerDirectory
 from posthouse.config.dovecotconf import blocks
 
 PASS_DRIVERS: Final = ("sql", "passwd-file", "static", "directory")
@@ -45,7 +47,7 @@ class Chains(msgspec.Struct, frozen=True):
 
 def build(
     values: Mapping[str, str],
-    directory: Callable[[], Directory],
+    directory: Callable[[], Directory] | ServerDirectory,
     cache: AnswerCache,
     read: Callable[[str], str],
     *,
@@ -54,7 +56,11 @@ def build(
 ) -> Chains:
     """`values` are dovecot.conf's; `read` gives the text of a query file. Raises BadDatabase, OSError."""
     sql: dict[str, SqlDatabase] = {}
-    embedded = EmbeddedDatabase(directory, default_scheme)
+    embedded: EmbeddedDatabase | ServerDatabase
+    if isinstance(directory, ServerDirectory):
+        embedded = ServerDatabase(directory, default_scheme)
+    else:
+        embedded = EmbeddedDatabase(directory, default_scheme)
 
     def database(kind: str, name: str, inside: Mapping[str, str]) -> Any:  # one class is often both kinds
         where, driver, args = f"{kind} {name}", inside.get("driver", ""), inside.get("args", "")
@@ -132,15 +138,10 @@ def uses_network(values: Mapping[str, str]) -> bool:
                 try:
                     path = inside.get("args", "")
                     settings = parse_query_file(Path(path).read_text("utf-8"), path)
-                    hosts = parse_connect(settings.get("connect", ""), path).get("host", [])
+                    if is_elsewhere(settings):
+                        return True
                 except (OSError, ValueError):
                     continue  # auth says what is wrong
-                # For MySQL "localhost" is the socket, for PostgreSQL it is the network.
-                local = ("localhost",) if settings.get("driver") == "mysql" else ()
-                if settings.get("driver") != "sqlite" and any(
-                    not host.startswith("/") and host not in local for host in hosts
-                ):
-                    return True
     return False
 
 

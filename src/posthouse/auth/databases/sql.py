@@ -130,6 +130,12 @@ class _MySqlConnection:
             names = [one[0] for one in cursor.description or ()]
             return [{name: _text(value) for name, value in zip(names, row, strict=True)} for row in cursor.fetchall()]
 
+    def tuples(self, text: str, values: Sequence[str | int]) -> list[tuple[Any, ...]]:
+        """Values as the database has them; "%s" for each parameter."""
+        with self._connection.cursor() as cursor:
+            cursor.execute(text, tuple(values) or None)
+            return list(cursor.fetchall())
+
     def close(self) -> None:
         self._connection.close()
 
@@ -162,12 +168,16 @@ class MySqlDriver:
         return compile_query(text, lambda _: "%s", doubles_percent=True)
 
     def connect(self) -> Connection:
+        return _MySqlConnection(self.raw())
+
+    def raw(self) -> Any:
+        """A connection of PyMySQL."""
         failure: Exception | None = None
         for host in self._hosts:
             sockets = MYSQL_SOCKETS if host == "localhost" else (self._socket_of(host),)
             for path in sockets:
                 try:
-                    return _MySqlConnection(self._open(host, path))
+                    return self._open(host, path)
                 except self.errors as error:
                     failure = failure or error
         assert failure is not None
@@ -221,6 +231,11 @@ class _PgConnection:
     def rows(self, query: Query, values: Sequence[str]) -> list[Row]:
         found = self._loop.run_until_complete(self._connection.fetch(query.text, *values, timeout=QUERY_TIMEOUT_S))
         return [{name: _text(value) for name, value in row.items()} for row in found]
+
+    def tuples(self, text: str, values: Sequence[str | int]) -> list[tuple[Any, ...]]:
+        """Values as the database has them; "$1" for the first parameter."""
+        found = self._loop.run_until_complete(self._connection.fetch(text, *values, timeout=QUERY_TIMEOUT_S))
+        return [tuple(row) for row in found]
 
     def close(self) -> None:
         # The caller's thread may have a loop that runs; two of them do not go together.

@@ -2,59 +2,20 @@
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Final
-from urllib.parse import unquote, urlsplit
 
+from posthouse.auth import database_url
 from posthouse.auth.databases.lookup import BadDatabase
 from posthouse.auth.databases.queries import Query, parse_query_file
 from posthouse.auth.databases.sql import DRIVERS, Driver, Row
 from posthouse.auth.imports.harvest import Unreadable
 
-SCHEMES: Final = {
-    "mysql": "mysql",
-    "mariadb": "mysql",
-    "postgresql": "pgsql",
-    "postgres": "pgsql",
-    "sqlite": "sqlite",
-}
 
-
-def is_url(source: str) -> bool:
-    return source.partition("://")[0] in SCHEMES
-
-
-def settings_of_url(url: str, password: str = "") -> dict[str, str]:
-    """driver and connect, as in a query file. `password` counts if the URL has none. Raises Unreadable."""
+def settings_of_url(url: str, password: str) -> dict[str, str]:
+    """driver and connect, as in a query file. Raises Unreadable."""
     try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError as error:
-        raise Unreadable(f"not a URL: {error}") from error
-    kind = SCHEMES.get(parts.scheme)
-    if kind is None:
-        raise Unreadable(f"{parts.scheme}: is not known (known: {', '.join(SCHEMES)})")
-    path = unquote(parts.path)
-    if kind == "sqlite":
-        return {"driver": kind, "connect": path}
-    words = {
-        "host": unquote(parts.hostname or ""),
-        "port": str(port or ""),
-        "user": unquote(parts.username or ""),
-        "password": unquote(parts.password or "") or password,
-        "dbname": path.removeprefix("/"),
-    }
-    # A socket has no place in a URL's host: mysql://user@/database?host=/run/mysqld/mysqld.sock
-    for word in parts.query.split("&"):
-        name, equals, value = word.partition("=")
-        if equals and name in ("host", "sslmode", "ssl_ca"):
-            words[name] = unquote(value)
-        elif word:
-            raise Unreadable(f"{name} is not known in a URL (known: host, sslmode, ssl_ca)")
-    return {"driver": kind, "connect": " ".join(f"{name}={_quoted(value)}" for name, value in words.items() if value)}
-
-
-def _quoted(value: str) -> str:
-    return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
+        return database_url.settings_of_url(url, password)
+    except BadDatabase as error:
+        raise Unreadable(str(error)) from error
 
 
 class SourceDatabase:

@@ -27,8 +27,8 @@ def read(octets: bytes, *, default_scheme: str, domain: str) -> Harvest:
         parts = line.split(":", 7)
         parts += [""] * (8 - len(parts))
         name, stored, home = parts[0].strip(), parts[1], parts[5]
-        if not name:
-            found.skipped.append(Skipped(where, "no name"))
+        if not name or any(character.isspace() for character in name):
+            found.skipped.append(Skipped(where, "white space in the name" if name else "no name"))
             continue
         address = name if "@" in name or not domain else f"{name}@{domain}"
         if fold_address(address) in seen:

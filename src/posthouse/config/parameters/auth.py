@@ -67,7 +67,8 @@ DIRECTORY_DATABASE: Final = declare(
         "directory_database",
         text,
         "$data_directory/auth/directory.sqlite",
-        "The database of domains, accounts and aliases; it has a directory of its own, which only auth may open.",
+        "The database of domains, accounts and aliases: an SQLite file, in a directory that only auth may open, or"
+        " mysql://user@host/database?password_file=/path or postgresql://… for one on a server.",
     )
 )
 DIRECTORY_CACHE_ENTRIES: Final = declare(
