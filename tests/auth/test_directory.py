@@ -332,3 +332,16 @@ def test_a_new_hash_never_replaces_a_newer_password(directory: Directory) -> Non
     found = directory.account("bob@example.org")
     assert found is not None
     assert found.password == "{PLAIN}other"
+
+
+def test_targets_of_an_alias_are_replaced(directory: Directory) -> None:
+    directory.add_account("bob@example.org", "secret")
+    directory.add_alias("team@example.org", ["a@example.net", "b@example.net"])
+    directory.set_alias("Team@example.org", ["c@example.net", "a@example.net", "c@example.net"])
+    assert directory.alias_targets("team@example.org") == ("c@example.net", "a@example.net")
+    with pytest.raises(Refused, match="there is no alias"):
+        directory.set_alias("x@example.org", ["a@example.net"])
+    directory.add_alias("bob@example.org", ["bob@example.org", "a@example.net"])
+    with pytest.raises(Refused, match="none of its mail"):
+        directory.set_alias("bob@example.org", ["a@example.net"])
+    assert directory.alias_targets("bob@example.org") == ("bob@example.org", "a@example.net")

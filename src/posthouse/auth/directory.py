@@ -413,6 +413,29 @@ class Directory:
                 )
         return Alias(key, merged)
 
+    def set_alias(self, address: str, targets: Sequence[str], *, may_take_all: bool = False) -> Alias:
+        """These targets and no others."""
+        key = parse_alias(address)
+        wanted = tuple(dict.fromkeys(parse_target(target) for target in targets))
+        with self._transaction():
+            present = self._stored_targets(key)
+            if not present:
+                raise Refused(f"there is no alias {key}; make it with: posthouse alias add {key} TARGET")
+            if len(wanted) > MAXIMAL_TARGETS:
+                raise Refused(f"an alias has at most {MAXIMAL_TARGETS} targets")
+            if not may_take_all and key in present and key not in wanted:
+                raise Refused(f"{key} is an account, and would get none of its mail; name {key} among the targets")
+            self._rows("DELETE FROM aliases WHERE address = ?", (key,))
+            self._store_targets(key, wanted)
+        return Alias(key, wanted)
+
+    def _store_targets(self, key: str, targets: Sequence[str]) -> None:
+        for position, target in enumerate(targets):
+            self._rows(
+                "INSERT INTO aliases (address, domain, position, target) VALUES (?, ?, ?, ?)",
+                (key, key.rpartition("@")[2], position, target),
+            )
+
     def remove_alias(self, address: str, targets: Sequence[str] = ()) -> None:
         """The alias, or only these targets of it."""
         key = parse_alias(address)
@@ -425,11 +448,7 @@ class Directory:
                 raise Refused(f"{key} does not lead to {', '.join(sorted(missing))}")
             self._rows("DELETE FROM aliases WHERE address = ?", (key,))
             left = [target for target in present if target not in unwanted] if unwanted else []
-            for position, target in enumerate(left):
-                self._rows(
-                    "INSERT INTO aliases (address, domain, position, target) VALUES (?, ?, ?, ?)",
-                    (key, key.rpartition("@")[2], position, target),
-                )
+            self._store_targets(key, left)
 
     # ── the database ──
 

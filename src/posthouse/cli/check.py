@@ -18,11 +18,17 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
+from posthouse.auth.database_url import settings_of_url
+from posthouse.auth.databases.lookup import BadDatabase
+from posthouse.auth.opening import file_of
+from posthouse.auth.server_directory import driver_of
 from posthouse.config import maincf
 from posthouse.config.configuration import Configuration, Problem
 from posthouse.config.loading import load
 from posthouse.config.parameter import BadValue, Settings
+from posthouse.config.parameters.auth import DIRECTORY_DATABASE
 from posthouse.config.parameters.general import DATA_DIRECTORY, QUEUE_DIRECTORY
 from posthouse.config.problems import nearest
 from posthouse.policy import unsupported_restrictions
@@ -52,6 +58,7 @@ def problems(configuration_directory: str, overrides: Mapping[str, str] | None =
         found += _restrictions(configuration, places)
         found += _certificates(configuration, places)
         found += _directories(configuration, places)
+        found += _directory_server(configuration, places)
         found += _users(configuration.main, places)
     except BadValue:
         pass  # a value these checks need is among the problems already
@@ -153,6 +160,29 @@ def _directories(configuration: Configuration, places: Mapping[str, str]) -> Ite
         else:
             yield from _writable_by_others(path, at, param.name)
     yield from _writable_by_others(Path(configuration.directory), configuration.directory, "configuration directory")
+
+
+def _directory_server(configuration: Configuration, places: Mapping[str, str]) -> Iterator[Problem]:
+    value, at = configuration.main[DIRECTORY_DATABASE], _at(DIRECTORY_DATABASE.name, places)
+    if file_of(value):
+        return
+    password_files: list[str] = []
+
+    def read(path: str) -> str:
+        password_files.append(path)
+        return ""
+
+    try:
+        driver_of(settings_of_url(value, read=read))
+    except BadDatabase as error:
+        yield Problem("error", at, f"directory_database: {error}")
+        return
+    for path in password_files:
+        yield from _file(path, at, "directory_database: password_file", is_secret=True)
+    main = Path(configuration.directory, "main.cf")
+    if urlsplit(value).password and main.exists() and main.stat().st_mode & 0o004:
+        words = "directory_database: everybody can read the password in main.cf"
+        yield Problem("warning", at, words, "put it into a file of its own: ?password_file=/path")
 
 
 def _nearest_existing(path: Path) -> Path:

@@ -282,3 +282,13 @@ def test_the_posthouse_command_knows_all_of_them(etc: Path) -> None:
         done = subprocess.run(command, capture_output=True, text=True, timeout=30)
         assert (done.returncode, done.stderr) == (0, "")
         assert " ".join(words[:2]) in done.stdout
+
+
+def test_an_alias_is_set_and_shown(etc: Path) -> None:
+    ok(etc, "domain", "add", "example.org")
+    ok(etc, "alias", "add", "team@example.org", "a@example.net")
+    ok(etc, "alias", "set", "team@example.org", "b@example.net", "c@example.net")
+    assert ok(etc, "alias", "show", "team@example.org") == "b@example.net\nc@example.net\n"
+    assert json.loads(ok(etc, "alias", "show", "--json", "team@example.org")) == ["b@example.net", "c@example.net"]
+    assert "no alias" in refused(etc, "alias", "show", "x@example.org")
+    assert "no alias" in refused(etc, "alias", "set", "x@example.org", "b@example.net")

@@ -99,3 +99,21 @@ def test_a_user_that_does_not_exist_is_named(tmp_path: Path) -> None:
 def test_a_directory_that_does_not_exist_is_said_to_be_missing(tmp_path: Path) -> None:
     found = check.problems(str(tmp_path / "nowhere"), {})
     assert any("No such file or directory" in problem.what for problem in found)
+
+
+def test_a_directory_on_a_server_is_looked_at(tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    for value, complaint in (
+        ("mysql://joe@db.example/x?passwort_file=/x", "error: directory_database: passwort_file is not known in a URL"),
+        ("mysql://joe@db.example:x/x", "error: directory_database: not a URL"),
+        (
+            f"postgresql://joe@/x?password_file={secret}",
+            f"error: directory_database: password_file: cannot read {secret}",
+        ),
+        ("mysql://joe:secret@db.example/x", "warning: directory_database: everybody can read the password in main.cf"),
+    ):
+        found = said(write(tmp_path, f"directory_database = {value}\n"))
+        assert [complaint in one for one in found] == [True], (value, found)
+    secret.write_text("x")
+    secret.chmod(0o600)
+    assert said(write(tmp_path, f"directory_database = mysql://joe@db.example/x?password_file={secret}\n")) == []

@@ -19,8 +19,11 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
 from posthouse.auth import upgrade
+from posthouse.auth.database_url import settings_of_url
 from posthouse.auth.databases.sql import MySqlDriver, PgDriver
 from posthouse.auth.directory import Directory, DirectoryError, Login, Refused
+from posthouse.auth.imports import postfixadmin
+from posthouse.auth.imports.database import opened as source_opened
 from posthouse.auth.metadata import METADATA
 from posthouse.auth.opening import is_on_another_host, open_directory
 from posthouse.auth.server_directory import driver_of
@@ -39,6 +42,7 @@ from posthouse.runtime.schema import (
     Redeem,
     UserEntry,
 )
+from tests.auth.imports.test_imports import check_postfixadmin, sqlite_file
 from tests.auth.test_directory import CHEAP
 from tests.queue.asynchronous import asynchronous
 from tests.running import RunningSystem
@@ -230,8 +234,6 @@ def test_a_schema_of_a_later_release_is_refused_and_none_waits_for_a_command(ser
 
 
 def upgradeable(url: str) -> MySqlDriver | PgDriver:
-    from posthouse.auth.database_url import settings_of_url
-
     driver = driver_of(settings_of_url(url, read=lambda path: Path(path).read_text()))
     assert isinstance(driver, (MySqlDriver, PgDriver))
     return driver
@@ -252,6 +254,13 @@ def test_two_commands_upgrade_at_the_same_time(server: Server) -> None:
     storage = directory._storage
     assert isinstance(storage, ServerStorage)
     assert storage.revision() == REVISION
+    directory.close()
+
+
+def test_an_import_goes_there_too(server: Server, tmp_path: Path) -> None:
+    directory = opened(server.make())
+    with source_opened(settings_of_url(f"sqlite://{sqlite_file(tmp_path)}"), "x") as database:
+        check_postfixadmin(directory, postfixadmin.read(database, default_scheme="CRYPT", mail_base="/var/vmail"))
     directory.close()
 
 

@@ -129,8 +129,9 @@ def _alias(directory: Directory, found: FoundAlias, summary: Summary, updates: b
         raise Refused(f"it is here already and leads to {', '.join(known)}; --update takes the new targets")
     else:
         if known:
-            directory.remove_alias(address)
-        directory.add_alias(address, wanted, may_take_all=True)
+            directory.set_alias(address, wanted, may_take_all=True)
+        else:
+            directory.add_alias(address, wanted, may_take_all=True)
         if known:
             summary.aliases.changed += 1
         else:

@@ -139,7 +139,8 @@ AUTH_SQL_THREADS: Final = declare(
         "auth_sql_threads",
         integer,
         "4",
-        "Connections to each SQL database of dovecot.conf's passdb and userdb; a login holds one for its query only.",
+        "Connections to each SQL database of dovecot.conf's passdb and userdb, and to directory_database on a server;"
+        " a login holds one for its query only.",
         minimum=1,
         maximum=100,
     )
