@@ -102,15 +102,15 @@ def _aliases(rows: Sequence[Row], found: Harvest, hosted: set[str]) -> None:
         if _domain_of(address) not in hosted:
             found.skipped.append(Skipped(address or "an alias without a name", "its domain is not taken"))
             continue
-        if not _is_true(row, "active", True):
-            found.skipped.append(Skipped(address, "an alias that is not active"))
-            continue
         targets = [one.strip() for one in re.split(r"[,\r\n]+", _text(row, "goto")) if one.strip()]
         # Automatic answers go through an address made of the mailbox's: ann#example.org@autoreply.example.org.
         kept = [one for one in targets if one.rpartition("@")[0].replace("#", "@").lower() != address.lower()]
         vacations += len(targets) - len(kept)
         if [one.lower() for one in kept] == [address.lower()]:
-            # Every mailbox has such a row; here an account needs none.
+            # Every mailbox has such a row, which is not active if the mailbox is not; here an account needs none.
+            continue
+        if not _is_true(row, "active", True):
+            found.skipped.append(Skipped(address, "an alias that is not active"))
             continue
         if not kept:
             found.skipped.append(Skipped(address, "an alias that leads nowhere"))
