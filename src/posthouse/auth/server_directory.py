@@ -94,6 +94,9 @@ class ServerDatabase:
         account = await self._ask(lambda directory: directory.account(question.user))
         return None if account is None else user_fields(account)
 
+    async def users(self) -> list[str]:
+        return await self._ask(lambda directory: [account.address for account in directory.accounts()])
+
     def close(self) -> None:
         """The directory stays open when the chains are built anew."""
 

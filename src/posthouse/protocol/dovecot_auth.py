@@ -62,15 +62,15 @@ def parse(line: bytes) -> Line:
         raise BadLine("not UTF-8") from error
     match fields:
         case ["VERSION", major, minor]:
-            return Version(_number(major), _number(minor))
+            return Version(parse_number(major), parse_number(minor))
         case ["CPID", pid]:
-            return ClientPid(_number(pid))
+            return ClientPid(parse_number(pid))
         case ["AUTH", number, mechanism, *rest]:
-            return _auth(_number(number), mechanism, rest)
+            return _auth(parse_number(number), mechanism, rest)
         case ["CONT", number, response]:
-            return Continue(_number(number), _decoded(response))
+            return Continue(parse_number(number), _decoded(response))
         case ["CANCEL", number]:
-            return Cancel(_number(number))
+            return Cancel(parse_number(number))
         case ["VERSION" | "CPID" | "AUTH" | "CONT" | "CANCEL", *_]:
             raise BadLine(f"{fields[0]} with {len(fields) - 1} fields")
         case _:
@@ -93,7 +93,7 @@ def _auth(number: int, mechanism: str, rest: list[str]) -> Auth:
     return Auth(number, mechanism, service, parameters, response)
 
 
-def _number(text: str) -> int:
+def parse_number(text: str) -> int:
     if not text.isdecimal() or not text.isascii() or int(text[:11]) > MAXIMAL_NUMBER:
         raise BadLine(f"{text[:20]!r} is no number")
     return int(text)

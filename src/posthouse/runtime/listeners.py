@@ -121,6 +121,16 @@ def _bind_unix(one: ListenerPlan, options: UnixOptions) -> socket.socket:
     return sock
 
 
+AUTH_SOCKETS: Final = {
+    "auth": "auth-client",
+    "userdb": "auth-userdb",
+    "master": "auth-master",
+    "authdaemon": "authdaemon",
+}
+"""Types of the unix_listeners of `service auth`, and who answers there. Those of Dovecot's own login processes are no
+business of others."""
+
+
 def bind(one: ListenerPlan) -> socket.socket:
     if one.unix is not None:
         return _bind_unix(one, one.unix)
@@ -246,21 +256,31 @@ def _from_dovecot(configuration: Configuration) -> Iterator[ListenerPlan]:
 
 
 def _auth_sockets(settings: Settings) -> Iterator[ListenerPlan]:
-    """unix_listeners of `service auth`, for servers of others. A name without a path is in base_dir; what its last word
-    is (auth-userdb, auth-master) says what is spoken there, and that is not spoken yet."""
+    """unix_listeners of `service auth`, for servers of others. A name without a path is in base_dir."""
     for name, inside in dovecotconf.blocks(settings.values, "service/auth/unix_listener"):
         at = f"service auth unix_listener {name}"
-        if name.rpartition("-")[2] in ("userdb", "master", "login", "token"):
+        kind = inside.get("type") or _kind_of_auth_socket(name)
+        if kind not in AUTH_SOCKETS:
             continue
         try:
-            mode = int(inside.get("mode", "0600"), 8)
+            mode = int(inside.get("mode", "0666" if kind == "userdb" else "0600"), 8)
         except ValueError:
             raise ListenError(f"{at}: mode = {inside['mode']} is no octal number") from None
         if mode == 0:
             continue  # Dovecot's way to switch a listener off
         path = name if name.startswith("/") else f"{settings.raw_text('base_dir')}/{name}"
         options = UnixOptions(inside.get("user", ""), inside.get("group", ""), mode)
-        yield ListenerPlan("auth-client", name, path, 0, settings, False, at, options)
+        if not name.startswith("/"):
+            os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
+        yield ListenerPlan(AUTH_SOCKETS[kind], name, path, 0, settings, False, at, options)
+
+
+def _kind_of_auth_socket(name: str) -> str:
+    """As Dovecot: the last word of the name says what is spoken there. Courier's socket has a fixed path."""
+    if name.endswith("authdaemon/socket") or name.rpartition("/")[2] == "authdaemon":
+        return "authdaemon"
+    last = name.rpartition("/")[2].rpartition("-")[2]
+    return last if last in ("userdb", "master", "login", "token", "authdaemon") else "auth"
 
 
 def _listen_addresses(words: tuple[str, ...], at: str) -> list[str]:

@@ -37,21 +37,28 @@ import asyncio
 import contextlib
 import os
 import pwd
+import socket
+import stat
+import struct
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any, Final
 
 from posthouse.auth.bookkeeping import Bookkeeping
+from posthouse.auth.courier_clients import CourierClient
 from posthouse.auth.databases.cached import AnswerCache
 from posthouse.auth.databases.configured import Chains, build
 from posthouse.auth.databases.embedded import APP_PASSWORD_FIELD, WEAK_FIELD
 from posthouse.auth.databases.lookup import BadDatabase, DatabaseError, Question
 from posthouse.auth.directory import Directory, DirectoryError
+from posthouse.auth.enquiries import Enquiries
 from posthouse.auth.exchange import Exchanges
 from posthouse.auth.failures import Failures, Limits, networks
 from posthouse.auth.foreign_clients import ForeignClient
 from posthouse.auth.hashing import HashPool
 from posthouse.auth.loginname import LoginNames
 from posthouse.auth.logins import MAILBOX_SERVICES, Logins, Terms
+from posthouse.auth.master_clients import MasterClient
 from posthouse.auth.mechanism_secrets import Decoys
 from posthouse.auth.opening import file_of, server_directory
 from posthouse.auth.passdb import PassDb, Verdict
@@ -70,7 +77,7 @@ from posthouse.core.reply import LOCAL_ERROR
 from posthouse.runtime.immediate import run_until_it_waits
 from posthouse.runtime.ipc import Connection, Responder, SchemaError, Server
 from posthouse.runtime.memory import give_back_blocks_above
-from posthouse.runtime.process import Context, ProcessMain
+from posthouse.runtime.process import Context, Listener, ProcessMain
 from posthouse.runtime.schema import (
     AUTH_DIRECTORY,
     AUTH_LOGIN,
@@ -110,6 +117,8 @@ class AuthProcess(ProcessMain):
         self._complained: dict[str, float] = {}
         self._foreign: dict[ForeignClient, Exchanges] = {}
         self._foreign_servers: list[asyncio.Server] = []
+        self._public: set[str] = set()
+        self._enquirers: set[CourierClient | MasterClient] = set()
 
     def before_jail(self) -> None:
         give_back_blocks_above(_LARGE_BLOCK)
@@ -117,6 +126,11 @@ class AuthProcess(ProcessMain):
         self._server = server_directory(
             main[parameters.DIRECTORY_DATABASE], main[parameters.AUTH_SQL_THREADS], self.context.configuration.read
         )
+        for listener in self.context.listeners:
+            # As in Dovecot: a socket of mode 0666 for userdb look-ups tells everybody about his own uid only; with any
+            # other mode whoever may connect may ask.
+            if stat.S_IMODE(os.stat(path := listener.sock.getsockname()).st_mode) == 0o666:
+                self._public.add(path)
         self._chains = self._built(self.context.configuration)
         if os.geteuid() == 0:
             # Names of users cannot be looked up inside the jail.
@@ -160,6 +174,13 @@ class AuthProcess(ProcessMain):
             busy=lambda: len(self._tasks),
             logged_in=self._enter,
         )
+        self._enquiries = Enquiries(
+            logins=self._logins,
+            userdb=lambda: self._userdb,
+            chains=lambda: self._chains,
+            cache=self._cache,
+            open_directory=self._open_to_write,
+        )
         self._exchanges: dict[Connection, Exchanges] = {}
         if self._server is None:
             self._open_directory()
@@ -176,8 +197,46 @@ class AuthProcess(ProcessMain):
                 self._servers += self.context.serve(AUTH_USERDB, self._on_userdb, client=listener.client)
         loop = asyncio.get_running_loop()
         for one in self.context.listeners:
-            self._foreign_servers.append(await loop.create_unix_server(self._foreign_client, sock=one.sock))
+            server = await loop.create_unix_server(self._client_of(one), sock=one.sock)
+            self._foreign_servers.append(server)
         self._sweeper = loop.call_later(SWEEP_S, self._sweep)
+
+    def _client_of(self, listener: Listener) -> Callable[[], asyncio.BaseProtocol]:
+        match listener.service:
+            case "auth-client":
+                return self._foreign_client
+            case "auth-userdb":
+                may_see = _own_uid if listener.sock.getsockname() in self._public else _everybody
+                return partial(self._master_client, is_master=False, may_see=may_see)
+            case "auth-master":
+                return partial(self._master_client, is_master=True, may_see=_everybody)
+            case "authdaemon":
+                return self._courier_client
+            case other:
+                raise ValueError(f"nobody answers on a listener of {other}")
+
+    def _courier_client(self) -> CourierClient:
+        return CourierClient(self._enquiries, self._spawn, self._trouble, self._admit, self._enquirers.discard)
+
+    def _master_client(
+        self, *, is_master: bool, may_see: Callable[[socket.socket], Callable[[int], bool]]
+    ) -> MasterClient:
+        return MasterClient(
+            self._enquiries,
+            self._spawn,
+            self._trouble,
+            self._admit,
+            self._enquirers.discard,
+            pid=os.getpid(),
+            is_master=is_master,
+            may_see=may_see,
+        )
+
+    def _admit(self, client: CourierClient | MasterClient) -> bool:
+        if len(self._enquirers) >= self._logins.terms.exchange_limit:
+            return False
+        self._enquirers.add(client)
+        return True
 
     def _foreign_client(self) -> ForeignClient:
         return ForeignClient(
@@ -203,6 +262,12 @@ class AuthProcess(ProcessMain):
             self._path, hasher=self._hasher, cache_entries=main[parameters.DIRECTORY_CACHE_ENTRIES]
         )
         self._inode = _inode(self._path)
+
+    def _open_to_write(self) -> Directory:
+        """In a thread."""
+        if self._server is not None:
+            return self._server.open()
+        return Directory.open(self._path, hasher=self._hasher)
 
     def _open_for_books(self) -> Directory:
         """In a thread."""
@@ -307,7 +372,7 @@ class AuthProcess(ProcessMain):
             server.close()
         for foreign in self._foreign_servers:
             foreign.close()
-        for client in list(self._foreign):
+        for client in (*self._foreign, *self._enquirers):
             client.close()
         for task in list(self._tasks):
             task.cancel()
@@ -497,6 +562,15 @@ def _values(directory: Directory, record: LookupDirectory) -> tuple[str, ...] | 
             return (account.address,) if account is not None else None
         case _:
             return (record.key,) if directory.has_domain(record.key) else None
+
+
+def _everybody(_: socket.socket) -> Callable[[int], bool]:
+    return lambda _: True
+
+
+def _own_uid(sock: socket.socket) -> Callable[[int], bool]:
+    _, uid, _ = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i")))
+    return lambda of: uid in (0, of)
 
 
 def _inode(path: str) -> tuple[int, int]:

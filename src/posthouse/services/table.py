@@ -38,7 +38,7 @@ PROCESSES: Final = (
         Jail.CREDENTIALS,
         Replacement.IN_PLACE,
         services=("auth", "auth-worker"),
-        listens=("auth-client",),
+        listens=("auth-client", "auth-userdb", "auth-master", "authdaemon"),
         links=(Link(CONTROL),),
     ),
     ProcessSpec(

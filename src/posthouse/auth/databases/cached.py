@@ -233,6 +233,10 @@ class CachedUsers:
         self._cache = cache
         self._place = place
 
+    async def users(self) -> list[str]:
+        found: list[str] = await self._database.users()  # type: ignore[attr-defined]  # whoever can be cached can list
+        return found
+
     async def fields(self, question: Question) -> Mapping[str, str] | None:
         if not self._cache.is_on:
             return await self._database.fields(question)

@@ -51,6 +51,12 @@ class EmbeddedDatabase:
             raise DatabaseError(str(error)) from error
         return None if account is None else user_fields(account)
 
+    async def users(self) -> list[str]:
+        try:
+            return [account.address for account in self._directory().accounts()]
+        except DirectoryError as error:
+            raise DatabaseError(str(error)) from error
+
     def close(self) -> None:
         pass
 

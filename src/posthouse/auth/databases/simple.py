@@ -97,6 +97,11 @@ class PasswdFileDatabase:
         # In a user database the extra fields carry the mark that in a password database says whose they are.
         return {**named, **{name.removeprefix("userdb_"): value for name, value in _extra(line).items()}}
 
+    async def users(self) -> list[str]:
+        if self._path.variables:
+            raise DatabaseError(f"passwd-file {self.path}: with variables in its path it cannot list users")
+        return list(self._lines(self.path))
+
     def close(self) -> None:
         self._files.clear()
 

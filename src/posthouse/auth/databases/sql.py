@@ -327,6 +327,7 @@ class SqlDatabase:
             raise BadDatabase(f"{path}: driver = {kind} needs the Python module {error.name}") from error
         self._password_query = self._compiled(settings, "password_query")
         self._user_query = self._compiled(settings, "user_query")
+        self._iterate_query = self._compiled(settings, "iterate_query")
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix="sql")
         self._local = threading.local()
         self._open: list[Connection] = []
@@ -350,6 +351,19 @@ class SqlDatabase:
     async def fields(self, question: Question) -> Mapping[str, str] | None:
         row = await self._one(self._user_query, "user_query", question)
         return None if row is None else {name: value for name, value in row.items() if value is not None}
+
+    async def users(self) -> list[str]:
+        """Columns user, or username and domain, as Dovecot's iterate_query has them."""
+        if self._iterate_query is None:
+            raise DatabaseError(f"{self.path}: iterate_query is not set, so that users cannot be listed")
+        values = self._iterate_query.bound(Question("").values())
+        try:
+            rows = await asyncio.get_running_loop().run_in_executor(
+                self._executor, self._ask, self._iterate_query, values
+            )
+        except self.driver.errors as error:
+            raise DatabaseError(f"{self.path}: {self.driver.name}: {_words(error)}") from error
+        return [name for row in rows if (name := _listed(self.path, row))]
 
     def password_cache_key(self, question: Question) -> Sequence[str]:
         """What the answer depends on: the parameters of the query."""
@@ -417,6 +431,14 @@ class SqlDatabase:
             connection.close()
         except self.driver.errors:
             pass  # it was lost
+
+
+def _listed(path: str, row: Row) -> str:
+    name = row.get("user") or row.get("username")
+    if name is None:
+        raise DatabaseError(f"{path}: iterate_query must return a field named user, or username and domain")
+    domain = row.get("domain")
+    return f"{name}@{domain}" if domain else name
 
 
 def _words(error: Exception) -> str:

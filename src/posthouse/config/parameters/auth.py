@@ -482,6 +482,14 @@ declare_dovecot(
     )
 )
 declare_dovecot(
+    Param(
+        "service/auth/unix_listener/*/type",
+        one_of("", "auth", "userdb", "master", "authdaemon", "login", "token"),
+        "",
+        "What is spoken there; empty: the last word of the name (auth-userdb), authdaemon for Courier, else auth.",
+    )
+)
+declare_dovecot(
     Param("service/auth/unix_listener/*/user", text, "", "The owner of the socket; empty is the user who starts us.")
 )
 declare_dovecot(
