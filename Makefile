@@ -41,6 +41,7 @@ $(VENV)/.fuzz-tools: $(VENV)/.test-tools
 
 test-tools: $(VENV)/.test-tools
 	@sh scripts/install-debian-packages tests/debian-packages.txt
+	@sh scripts/unpack-debian-packages tests/debian-packages-unpacked.txt .foreign
 
 run: install
 	@$(BIN)/posthouse run
@@ -79,4 +80,4 @@ fuzz: $(VENV)/.fuzz-tools
 	@$(BIN)/python -m fuzz --minutes $(MINUTES) $(FUZZ_OPTIONS)
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .fuzz build
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .fuzz .foreign build

@@ -1,4 +1,4 @@
-"""Lines of Dovecot's auth protocol, SQL query files with a name to bind, passwd-files, and stored passwords."""
+"""Lines of Dovecot's auth and master protocols and of Courier's, SQL query files with a name to bind, passwd-files, and stored passwords."""
 
 import asyncio
 
@@ -9,7 +9,9 @@ from posthouse.auth.databases.lookup import BadDatabase, Question
 from posthouse.auth.databases.queries import compile_query, parse_connect, parse_query_file
 from posthouse.auth.databases.simple import PasswdFileDatabase
 from posthouse.auth.schemes import UnknownScheme, verify
+from posthouse.protocol import courier_authdaemon as authdaemon
 from posthouse.protocol import dovecot_auth as wire
+from posthouse.protocol import dovecot_master as master
 
 _CONNECTION = apsw.Connection(":memory:")
 _CONNECTION.execute("CREATE TABLE t(u TEXT, p TEXT)")
@@ -22,7 +24,7 @@ _SLOW = ("argon2", "ARGON2", "PBKDF2", "SCRAM", "OTP", "-CRYPT", "{CRYPT", "$2",
 def check(data: bytes) -> None:
     if not data:
         return
-    kind, octets = data[0] % 4, data[1:]
+    kind, octets = data[0] % 6, data[1:]
     text = octets.decode("utf-8", "surrogateescape")
     if kind == 0:
         _line(octets)
@@ -30,8 +32,12 @@ def check(data: bytes) -> None:
         _query_file(text)
     elif kind == 2:
         _passwd_file(octets)
-    else:
+    elif kind == 3:
         _stored(text)
+    elif kind == 4:
+        _master_lines(octets)
+    else:
+        _authdaemon(octets)
 
 
 def _line(octets: bytes) -> None:
@@ -44,6 +50,42 @@ def _line(octets: bytes) -> None:
             answer = wire.ok(parsed.number, parsed.mechanism + parsed.service)
             assert answer.count(b"\n") == 1
             assert answer.count(b"\t") == 2
+
+
+def _master_lines(octets: bytes) -> None:
+    for one in octets.split(b"\n"):
+        try:
+            parsed = master.parse(one)
+        except wire.BadLine:
+            continue
+        match parsed:
+            case master.LookUp(number, user, service, _):
+                for answer in (master.user(number, user, {"home": service}), master.password(number, user, {})):
+                    assert answer.count(b"\n") == 1
+            case master.ListUsers():
+                parsed.has("victim")
+
+
+def _authdaemon(octets: bytes) -> None:
+    """Whatever the pieces it comes in, the request is the same."""
+    whole = _request(octets, len(octets) or 1)
+    assert _request(octets, 3) == whole
+    if isinstance(whole, authdaemon.Pre):
+        answer = authdaemon.account({"ADDRESS": whole.user, "HOME": whole.service})
+        assert answer.endswith(b".\n")
+        assert answer.count(b"\n") == 1 + bool(whole.user) + bool(whole.service)
+
+
+def _request(octets: bytes, step: int) -> object:
+    parser = authdaemon.Parser()
+    for at in range(0, len(octets), step):
+        try:
+            request = parser.receive_data(octets[at : at + step])
+        except authdaemon.BadRequest:
+            return "refused"
+        if request is not None:
+            return request
+    return None
 
 
 def _query_file(text: str) -> None:

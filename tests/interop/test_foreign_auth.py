@@ -153,3 +153,72 @@ def test_a_listener_that_is_new_in_the_file_is_there_after_a_reload(new_sandbox:
     settings.write_text(before)
     system.reload()
     system.wait_until(lambda: system.processes().get("auth 0", pid) != pid, "another auth process")
+
+
+@pytest.fixture
+def sockets(new_sandbox: NewSandbox, tmp_path: Path) -> tuple[RunningSystem, Path]:
+    """auth-master for root, auth-userdb with Dovecot's mode for everybody about himself."""
+    modes = {"auth-master": "0600", "auth-userdb": "0666", "other-userdb": "0777"}
+    settings = []
+    for name, mode in modes.items():
+        escaped = str(tmp_path / name).replace("/", "\\s")
+        settings.append(f"dovecot/service/auth/unix_listener/{escaped}/mode={mode}")
+    listed = tmp_path / "users"
+    listed.write_text("".join(f"{name}@example.test:{{PLAIN}}{name}:7777:7777::::\n" for name in ("alice", "bob")))
+    listed.chmod(0o644)
+    for kind in ("passdb", "userdb"):
+        settings += [f"dovecot/{kind}/1/driver=passwd-file", f"dovecot/{kind}/1/args={listed}"]
+    system = new_sandbox(*settings)
+    system.expect_log("uid=7777, but mailboxes are opened with uid")
+    return system, tmp_path
+
+
+def doveadm(path: Path, *arguments: str, program: str) -> str:
+    command = [program, "-c", "/dev/null", *arguments]
+    at = {"user": 4, "auth": 5}[arguments[0]] + (arguments[1] == "cache")
+    command[at:at] = ["-a", str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    return done.stdout + done.stderr
+
+
+def test_doveadm_looks_users_up(sockets: tuple[RunningSystem, Path], foreign: Callable[[str], str]) -> None:
+    _, directory = sockets
+    program = foreign("doveadm")
+    master, userdb = directory / "auth-master", directory / "other-userdb"
+    known = doveadm(userdb, "user", "alice@example.test", program=program)
+    assert "uid\t7777\n" in known
+    assert "/vmail/example.test/alice/Maildir" in known
+    assert "doesn't exist" in doveadm(userdb, "user", "nobody@example.test", program=program)
+    listed = doveadm(master, "user", "*", program=program)
+    assert listed.split() == ["alice@example.test", "bob@example.test"]
+    assert doveadm(master, "user", "b*", program=program).split() == ["bob@example.test"]
+    said = doveadm(master, "auth", "lookup", "alice@example.test", program=program)
+    assert said == "passdb: alice@example.test\n  user      : alice@example.test\n", "and nothing about the password"
+    assert "doesn't exist" in doveadm(master, "auth", "lookup", "nobody@example.test", program=program)
+    assert "0 cache entries flushed" in doveadm(master, "auth", "cache", "flush", program=program)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root to be somebody else")
+def test_a_userdb_socket_of_mode_0666_tells_everybody_about_himself_only(
+    sockets: tuple[RunningSystem, Path],
+) -> None:
+    _, directory = sockets
+
+    def ask(path: Path, uid: int) -> bytes:
+        script = (
+            "import os,socket,sys; os.setuid(int(sys.argv[2])); s=socket.socket(socket.AF_UNIX); s.settimeout(20);"
+            "s.connect(sys.argv[1]); s.sendall(b'VERSION\\t1\\t0\\nUSER\\t1\\talice@example.test\\tservice=x\\n');"
+            "d=b''\nwhile d.count(b'\\n') < 3: d+=s.recv(4096)\nprint(d.decode().splitlines()[2])"
+        )
+        done = subprocess.run(["/usr/bin/python3", "-c", script, str(path), str(uid)], capture_output=True, timeout=30)
+        return done.stdout
+
+    for parent in directory.parents:
+        if parent != Path("/"):
+            parent.chmod(parent.stat().st_mode | 0o011)
+    directory.chmod(0o755)
+    assert ask(directory / "auth-userdb", 0).startswith(b"USER\t1\talice@example.test\tuid=")
+    assert ask(directory / "auth-userdb", 7777).startswith(b"USER\t1\t")
+    assert ask(directory / "auth-userdb", 7778).startswith(b"FAIL\t1\treason=no permission")
+    assert ask(directory / "other-userdb", 7778).startswith(b"USER\t1\t")
+    assert ask(directory / "auth-master", 7777) == b"", "its mode keeps others away"

@@ -85,16 +85,17 @@ class CourierClient(asyncio.Protocol):
         match request:
             case wire.Pre(service, user):
                 self._write_account(await ask.user(user, service))
-            case wire.Login(service, user, password):
-                name = await ask.login(service, user, password)
+            case wire.Login(service, user, password, remote):
+                name = await ask.login(service, user, password, remote)
                 self._write_account(await ask.user(name, service) if name is not None else None)
-            case wire.Exchange(service, "CRAM-MD5", challenge, response):
-                name = await ask.cram_md5(service, challenge, response)
+            case wire.Exchange(service, "CRAM-MD5", challenge, response, remote):
+                name = await ask.cram_md5(service, challenge, response, remote)
                 self._write_account(await ask.user(name, service) if name is not None else None)
             case wire.Exchange():
                 self._write(wire.FAIL)
-            case wire.ChangePassword(service, user, old, new):
-                self._write(wire.OK if await ask.change_password(service, user, old, new) else wire.FAIL)
+            case wire.ChangePassword(service, user, old, new, remote):
+                done = await ask.change_password(service, user, old, new, remote)
+                self._write(wire.OK if done else wire.FAIL)
             case wire.Enumerate():
                 await self._enumerate()
 

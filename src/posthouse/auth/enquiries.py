@@ -82,7 +82,7 @@ class Enquiries:
         self._logins.on_record(Exchanges(), request, answer.set_result, is_foreign=True)
         return self._name(await answer)
 
-    async def cram_md5(self, service: str, challenge: bytes, response: bytes) -> str | None:
+    async def cram_md5(self, service: str, challenge: bytes, response: bytes, remote: str) -> str | None:
         """A challenge that the asking server made; both in base64. As `login`."""
         try:
             question, answered = base64.b64decode(challenge, validate=True), base64.b64decode(response, validate=True)
@@ -92,20 +92,22 @@ class Enquiries:
         answer: asyncio.Future[tuple[Verdict, Secret]] = asyncio.get_running_loop().create_future()
         begun_s = asyncio.get_running_loop().time()
         need = NeedSecret(user, "", "CRAM-MD5", question)
-        self._logins.passdb.secret(need, Question("", service), lambda *given: answer.set_result(given))
+        self._logins.passdb.secret(need, Question("", service, remote), lambda *given: answer.set_result(given))
         verdict, secret = await answer
         if verdict.is_temporary:
             raise DatabaseError(verdict.error or verdict.reason)
         assert isinstance(secret, bytes)
         if hmac.compare_digest(secret.hex(), digest) and verdict.is_right:
+            self._logins.failures.succeeded(remote, verdict.user)
             return verdict.user
+        self._logins.failed(remote, service, verdict)
         delay_s = self._logins.terms.failure_delay_s - (asyncio.get_running_loop().time() - begun_s)
         await asyncio.sleep(max(0.0, delay_s))
         return None
 
-    async def change_password(self, service: str, user: str, old: bytes, new: bytes) -> bool:
+    async def change_password(self, service: str, user: str, old: bytes, new: bytes, remote: str) -> bool:
         """Only accounts of the directory can; whoever asks has to know the old one. Raises DatabaseError."""
-        name = await self.login(service, user, old)
+        name = await self.login(service, user, old, remote)
         if name is None:
             return False
         try:

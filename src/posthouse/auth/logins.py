@@ -295,9 +295,7 @@ class Logins:
         if self.terms.is_verbose:
             self._emit(LoginFailed(verdict.database, verdict.user, request.remote, request.log_session, verdict.reason))
         if not request.no_penalty:
-            suspicion = self.failures.failed(request.remote, verdict.user, password, request.service, verdict.reason)
-            if suspicion is not None:
-                self._emit(WrongLogins(*msgspec.structs.astuple(suspicion)))
+            self.failed(request.remote, request.service, verdict, password)
         failure = AuthFailure(False, verdict.reason, disabled=verdict.is_disabled)
         told: bytes = getattr(exchange.mechanism, "refusal", b"")
         if told:
@@ -306,6 +304,12 @@ class Logins:
             self._challenge(exchanges, exchange, told, respond)
         else:
             self._refuse(exchange, failure, respond)
+
+    def failed(self, remote: str, service: str, verdict: Verdict, password: bytes | None = None) -> None:
+        """Counts, and is a line for ban tools when it is enough."""
+        suspicion = self.failures.failed(remote, verdict.user, password, service, verdict.reason or "Password mismatch")
+        if suspicion is not None:
+            self._emit(WrongLogins(*msgspec.structs.astuple(suspicion)))
 
     def _refuse(self, exchange: Exchange, answer: AuthFailure, respond: Responder) -> None:
         self.delayed.add(exchange.begun_s + self.terms.failure_delay_s, respond, answer)

@@ -1,16 +1,18 @@
 """Courier's authdaemon protocol, server side: what courier-imap, courier-pop and sqwebmail ask a local socket.
 
-One request a connection. PRE and AUTH are answered with NAME=value lines up to a dot; a user who does not exist, or a
-wrong password, with FAIL; what cannot be said, with nothing at all
+One request a connection, behind lines about the client (TCPREMOTEIP=…). PRE and AUTH are answered with NAME=value lines
+up to a dot; a user who does not exist, or a wrong password, with FAIL; what cannot be said, with nothing at all
 (https://www.courier-mta.org/authlib/README.authdebug.html shows the dialogue).
 """
 
+import ipaddress
 from collections.abc import Iterable, Mapping
 from typing import Final
 
 import msgspec
 
 MAXIMAL_LINE: Final = 4096
+_ABOUT_CLIENT: Final = (b"TCPREMOTEIP=", b"TCPREMOTEPORT=", b"TCPLOCALIP=", b"TCPLOCALPORT=")
 MAXIMAL_BODY: Final = 16_384
 """Octets of what AUTH announces."""
 
@@ -32,6 +34,7 @@ class Login(msgspec.Struct, frozen=True):
     service: str
     user: str
     password: bytes
+    remote: str = ""
 
 
 class Exchange(msgspec.Struct, frozen=True):
@@ -41,6 +44,7 @@ class Exchange(msgspec.Struct, frozen=True):
     mechanism: str
     challenge: bytes
     response: bytes
+    remote: str = ""
 
 
 class ChangePassword(msgspec.Struct, frozen=True):
@@ -48,6 +52,7 @@ class ChangePassword(msgspec.Struct, frozen=True):
     user: str
     old: bytes
     new: bytes
+    remote: str = ""
 
 
 class Enumerate(msgspec.Struct, frozen=True):
@@ -62,15 +67,23 @@ class Parser:
 
     def __init__(self) -> None:
         self._input = b""
+        self._remote = ""
 
     def receive_data(self, data: bytes) -> Request | None:
         """None: more is needed. Raises BadRequest."""
         self._input += data
-        head, newline, body = self._input.partition(b"\n")
-        if len(head) > MAXIMAL_LINE:
-            raise BadRequest("a line is too long")
-        if not newline:
-            return None
+        while True:
+            head, newline, body = self._input.partition(b"\n")
+            if len(head) > MAXIMAL_LINE:
+                raise BadRequest("a line is too long")
+            if not newline:
+                return None
+            if not head.startswith(_ABOUT_CLIENT):
+                break
+            name, _, value = head.partition(b"=")
+            if name == b"TCPREMOTEIP":
+                self._remote = _address(value)
+            self._input = body
         verb, _, rest = head.partition(b" ")
         match verb:
             case b"PRE":
@@ -85,7 +98,7 @@ class Parser:
                 fields = rest.split(b"\t")
                 if len(fields) != 4:
                     raise BadRequest("PASSWD without four fields")
-                return ChangePassword(_text(fields[0]), _text(fields[1]), fields[2], fields[3])
+                return ChangePassword(_text(fields[0]), _text(fields[1]), fields[2], fields[3], self._remote)
             case b"ENUMERATE":
                 return Enumerate()
             case _:
@@ -101,8 +114,17 @@ class Parser:
             raise BadRequest("AUTH without service, type and data")
         service, kind, first, second = _text(fields[0]), fields[1], fields[2], fields[3]
         if kind == b"login":
-            return Login(service, _text(first), second)
-        return Exchange(service, _text(kind).upper(), first, second)
+            return Login(service, _text(first), second, self._remote)
+        return Exchange(service, _text(kind).upper(), first, second, self._remote)
+
+
+def _address(octets: bytes) -> str:
+    """ "" for what is none."""
+    try:
+        found = ipaddress.ip_address(octets.decode("ascii", "replace"))
+    except ValueError:
+        return ""
+    return str(getattr(found, "ipv4_mapped", None) or found)
 
 
 def _text(octets: bytes) -> str:

@@ -83,8 +83,8 @@ def _auth(number: int, mechanism: str, rest: list[str]) -> Auth:
     for at, word in enumerate(rest):
         name, _, value = word.partition("=")
         if name == "resp":
-            # It is the last one, and may hold anything.
-            response = _decoded("\t".join(rest[at:]).partition("=")[2])
+            # It is the last one, and may hold anything. Exim sends an empty one for none.
+            response = _decoded("\t".join(rest[at:]).partition("=")[2]) or None
             break
         parameters[name] = value
     service = parameters.get("service", "")

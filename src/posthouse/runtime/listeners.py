@@ -277,7 +277,7 @@ def _auth_sockets(settings: Settings) -> Iterator[ListenerPlan]:
 
 def _kind_of_auth_socket(name: str) -> str:
     """As Dovecot: the last word of the name says what is spoken there. Courier's socket has a fixed path."""
-    if name.endswith("authdaemon/socket") or name.rpartition("/")[2] == "authdaemon":
+    if re.search(r"(?:\A|/)authdaemon(?:/socket)?\Z", name):
         return "authdaemon"
     last = name.rpartition("/")[2].rpartition("-")[2]
     return last if last in ("userdb", "master", "login", "token", "authdaemon") else "auth"
