@@ -64,6 +64,8 @@ def _master_lines(octets: bytes) -> None:
                     assert answer.count(b"\n") == 1
             case master.ListUsers():
                 parsed.has("victim")
+            case _:
+                pass
 
 
 def _authdaemon(octets: bytes) -> None:
