@@ -153,3 +153,11 @@ def test_a_passwd_file_is_read_again_when_it_changes() -> None:
     assert asyncio.run(database.password(Question("eve"))) is None
     versions.append(b"eve:x\n")
     assert asyncio.run(database.password(Question("eve"))) == PassFound("x", {})
+
+
+@pytest.mark.parametrize("separator", ["\x0b", "\x0c", "\x1c", "\x85", "\u2028", "\r"])
+def test_only_a_line_feed_begins_another_line_of_a_passwd_file(separator: str) -> None:
+    content = f"bob:x:1:1:Bob{separator}root:{{PLAIN}}mine:0:0::::\n".encode()
+    database = PasswdFileDatabase("/x", "x", lambda _: content, lambda _: 0)
+    assert asyncio.run(database.password(Question("root"))) is None
+    assert asyncio.run(database.password(Question("bob"))) is not None

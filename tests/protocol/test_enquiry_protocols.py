@@ -39,6 +39,24 @@ def test_masks_are_stars_and_question_marks_only() -> None:
     assert master.ListUsers(1, "").has("anybody")
 
 
+@pytest.mark.parametrize(
+    ("mask", "text", "result"),
+    [
+        ("*", "", True),
+        ("**", "x", True),
+        ("?", "", False),
+        ("a*b*c", "aXbYbZc", True),
+        ("a*b*c", "aXbYbZ", False),
+        ("*@*.org", "ann@example.org", True),
+        ("ab", "abc", False),
+        ("abc", "ab", False),
+        ("*a" * 2000, "a" * 1000 + "b", False),
+    ],
+)
+def test_masks_fit_in_bounded_time(mask: str, text: str, result: bool) -> None:
+    assert master.fits(mask, text) is result
+
+
 def whole(octets: bytes) -> courier.Request | None:
     return courier.Parser().receive_data(octets)
 

@@ -4,7 +4,6 @@ Lines of fields separated by tabs, answered by the client's own numbers
 (https://doc.dovecot.org/2.3/developer_manual/design/auth_protocol/).
 """
 
-import fnmatch
 from collections.abc import Mapping
 from typing import Final
 
@@ -37,7 +36,27 @@ class ListUsers(msgspec.Struct, frozen=True):
     mask: str
 
     def has(self, user: str) -> bool:
-        return not self.mask or fnmatch.fnmatchcase(user, self.mask.replace("[", "[[]"))
+        return not self.mask or fits(self.mask, user)
+
+
+def fits(mask: str, text: str) -> bool:
+    """* is any number of characters, ? is one; in time of the product of both lengths at most."""
+    at = position = 0
+    star, resume = -1, 0
+    while position < len(text):
+        if at < len(mask) and mask[at] == "*":
+            star, resume = at, position
+            at += 1
+        elif at < len(mask) and mask[at] in ("?", text[position]):
+            at += 1
+            position += 1
+        elif star >= 0:
+            # The last star takes one character more.
+            resume += 1
+            at, position = star + 1, resume
+        else:
+            return False
+    return not mask[at:].strip("*")
 
 
 class FlushCache(msgspec.Struct, frozen=True):

@@ -123,7 +123,8 @@ class PasswdFileDatabase:
 
 def _parse(octets: bytes) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
-    for line in octets[:MAXIMAL_FILE_OCTETS].decode("utf-8", "surrogateescape").splitlines():
+    # Not splitlines: it would let a form feed or U+2028 in a field begin another user's line.
+    for line in octets[:MAXIMAL_FILE_OCTETS].decode("utf-8", "surrogateescape").split("\n"):
         if not line or line.startswith(("#", ":")):
             continue
         parts = line.split(":", 7)
