@@ -9,6 +9,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
+from posthouse.auth.databases.lookup import DatabaseError
+from posthouse.auth.databases.rehash import SqlRehash
 from posthouse.auth.directory import Directory, DirectoryError, Login, Refused
 from posthouse.auth.schemes import Hasher, UnknownScheme, UnusablePassword, is_weak, split, verify
 
@@ -26,14 +28,20 @@ SECRET_SHARING: Final = {
 
 
 class Bookkeeping:
-    """`open_directory` is called in the thread; `trouble` hears, in the loop, of what could not be written."""
+    """`open_directory` is called in the thread; `trouble` hears, in the loop, of what could not be written, `changed`
+    whose hash is another one now."""
 
     def __init__(
-        self, open_directory: Callable[[], Directory], hasher: Hasher, trouble: Callable[[str, str], None]
+        self,
+        open_directory: Callable[[], Directory],
+        hasher: Hasher,
+        trouble: Callable[[str, str], None],
+        changed: Callable[[str], object],
     ) -> None:
         self._open_directory = open_directory
         self._hasher = hasher
         self._trouble = trouble
+        self._changed = changed
         self._logins: dict[tuple[str, str, str], int] = {}
         self._rehashing: set[str] = set()
         self._kept: frozenset[str] = frozenset()
@@ -58,12 +66,14 @@ class Bookkeeping:
             if self._timer is None:
                 self._timer = asyncio.get_running_loop().call_later(self._interval_s, self._write)
 
-    def weak(self, user: str, password: bytes) -> None:
-        """This password was right for a hash that should be a better one."""
+    def weak(self, user: str, password: bytes, elsewhere: SqlRehash | None) -> None:
+        """This password was right for a hash that should be a better one, in the directory or `elsewhere`."""
         if not self._rehashes or user in self._rehashing or len(self._rehashing) >= MAXIMAL_REHASHES:
             return
         self._rehashing.add(user)
-        done = asyncio.get_running_loop().run_in_executor(self._thread, self._rehash, user, password, self._kept)
+        done = asyncio.get_running_loop().run_in_executor(
+            self._thread, self._rehash, user, password, self._kept, elsewhere
+        )
         done.add_done_callback(lambda result: self._rehashed(user, result))
 
     def close(self) -> None:
@@ -92,25 +102,32 @@ class Bookkeeping:
         if not done.cancelled() and (error := done.exception()) is not None:
             self._trouble("directory", f"last logins are not written: {error}")
 
-    def _rehash(self, user: str, password: bytes, kept: frozenset[str]) -> None:
-        """In the thread."""
+    def _rehash(self, user: str, password: bytes, kept: frozenset[str], elsewhere: SqlRehash | None) -> bool:
+        """In the thread: was it replaced?"""
+        if elsewhere is not None:
+            return elsewhere.replace(user, password, kept, self._hasher.hash)
         directory = self._open_directory()
         try:
             account = directory.account(user)
             if account is None or not is_weak(account.password, ""):
-                return
+                return False
             if split(account.password, "")[0].partition(".")[0] in kept:
-                return
-            if verify(account.password, password, "", user):
-                new = self._hasher.hash(password.decode("utf-8", "surrogateescape"))
-                directory.replace_hash(account.address, account.password, new)
+                return False
+            if not verify(account.password, password, "", user):
+                return False
+            new = self._hasher.hash(password.decode("utf-8", "surrogateescape"))
+            return directory.replace_hash(account.address, account.password, new)
         finally:
             directory.close()
 
-    def _rehashed(self, user: str, done: "asyncio.Future[None]") -> None:
+    def _rehashed(self, user: str, done: "asyncio.Future[bool]") -> None:
         self._rehashing.discard(user)
-        if done.cancelled() or (error := done.exception()) is None:
+        if done.cancelled():
             return
-        if not isinstance(error, (DirectoryError, Refused, UnknownScheme, UnusablePassword)):
+        if (error := done.exception()) is None:
+            if done.result():
+                self._changed(user)
+            return
+        if not isinstance(error, (DirectoryError, DatabaseError, Refused, UnknownScheme, UnusablePassword)):
             raise error
-        self._trouble("directory", f"{user} keeps the old hash of the password: {error}")
+        self._trouble("passdb", f"{user} keeps the old hash of the password: {error}")

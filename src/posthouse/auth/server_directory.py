@@ -29,10 +29,11 @@ class ServerDirectory:
         self._local = threading.local()
         self._lock = threading.Lock()
         self._open: set[Directory] = set()
+        self.hasher = Hasher()
 
     def open(self) -> Directory:
         """One more connection, for the caller's thread. Raises DirectoryError."""
-        return Directory(ServerStorage(self._driver, create=False), Hasher())
+        return Directory(ServerStorage(self._driver, create=False), self.hasher)
 
     async def ask(self, question: Callable[[Directory], T]) -> T:
         """Raises DirectoryError."""

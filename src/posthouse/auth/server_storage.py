@@ -21,7 +21,6 @@ class ServerStorage:
             raise DirectoryError(f"{driver.name} is no server")
         self._driver = driver
         self._placeholder = "%s" if isinstance(driver, MySqlDriver) else "$"
-        self._begin = _MYSQL_BEGIN if isinstance(driver, MySqlDriver) else _PG_BEGIN
         self._is_inside = False
         try:
             self._connection: Any = driver.connect()
@@ -63,7 +62,8 @@ class ServerStorage:
         return found
 
     def begin(self) -> None:
-        for statement in self._begin:
+        # Two commands at the same time: one of them is told to try again.
+        for statement in self._driver.serializable:
             self.rows(statement)
         self._is_inside = True
 
@@ -88,11 +88,6 @@ class ServerStorage:
             self._connection.close()
         except self._driver.errors:
             pass  # it was lost
-
-
-# Two commands at the same time: one of them is told to try again.
-_MYSQL_BEGIN: Final = ("SET TRANSACTION ISOLATION LEVEL SERIALIZABLE", "START TRANSACTION")
-_PG_BEGIN: Final = ("BEGIN ISOLATION LEVEL SERIALIZABLE",)
 
 
 @functools.lru_cache(200)

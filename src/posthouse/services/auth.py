@@ -48,8 +48,8 @@ from posthouse.auth.bookkeeping import Bookkeeping
 from posthouse.auth.courier_clients import CourierClient
 from posthouse.auth.databases.cached import AnswerCache
 from posthouse.auth.databases.configured import Chains, build
-from posthouse.auth.databases.embedded import APP_PASSWORD_FIELD, WEAK_FIELD
-from posthouse.auth.databases.lookup import BadDatabase, DatabaseError, Question
+from posthouse.auth.databases.embedded import APP_PASSWORD_FIELD
+from posthouse.auth.databases.lookup import WEAK_FIELD, BadDatabase, DatabaseError, Question
 from posthouse.auth.directory import Directory, DirectoryError
 from posthouse.auth.enquiries import Enquiries
 from posthouse.auth.exchange import Exchanges
@@ -184,7 +184,11 @@ class AuthProcess(ProcessMain):
         self._exchanges: dict[Connection, Exchanges] = {}
         if self._server is None:
             self._open_directory()
-        self._books = Bookkeeping(self._open_for_books, self._hasher, self._trouble)
+        else:
+            self._server.hasher = self._hasher
+        self._books = Bookkeeping(
+            self._open_for_books, self._hasher, self._trouble, lambda user: self._cache.flush((user,))
+        )
         self._configure(self.context.configuration)
         self._servers = [
             *self.context.serve(AUTH_LOGIN, self._on_login, on_connection=self._on_login_connection, client="login"),
@@ -439,13 +443,18 @@ class AuthProcess(ProcessMain):
         self._logins.on_record(self._exchanges[connection], record, respond)
 
     def _enter(self, verdict: Verdict, service: str, password: bytes | None) -> None:
-        """A login by the directory, into its books."""
-        if verdict.database != "directory" or verdict.master:
+        """A login, into the books."""
+        if verdict.master:
             return
         label = verdict.fields.get(APP_PASSWORD_FIELD, "")
-        self._books.login(verdict.user, service, label, self.context.clock.now())
-        if password is not None and not label and WEAK_FIELD in verdict.fields:
-            self._books.weak(verdict.user, password)
+        is_ours = verdict.database == "directory"
+        if is_ours:
+            self._books.login(verdict.user, service, label, self.context.clock.now())
+        where = verdict.fields.get(WEAK_FIELD, "")
+        if password is not None and where and not label:
+            elsewhere = self._chains.rehashes.get(where)
+            if is_ours or elsewhere is not None:
+                self._books.weak(verdict.user, password, None if is_ours else elsewhere)
 
     # ── userdb socket ──
 

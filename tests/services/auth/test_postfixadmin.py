@@ -1,10 +1,11 @@
 """PostfixAdmin's tables on a real MariaDB and a real PostgreSQL: read as they are by the query files of
 docs/migration.md, and taken over into the directory."""
 
+import asyncio
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from posthouse.auth.imports import dovecot_sql, postfixadmin
 from posthouse.auth.imports.database import opened, query_file, settings_of_url
 from posthouse.auth.imports.harvest import Unreadable
 from posthouse.auth.imports.taking import take
+from posthouse.auth.schemes import verify
 from posthouse.runtime.schema import (
     AUTH_DIRECTORY,
     AUTH_LOGIN,
@@ -47,10 +49,15 @@ pytestmark = [
 
 
 class Server:
-    def __init__(self, driver: str, host: str, url: str) -> None:
+    def __init__(self, driver: str, host: str, url: str, run: Callable[[str], None]) -> None:
         self.driver = driver
         self.host = host
         self.url = url
+        self._run = run
+
+    def set_password(self, user: str, stored: str) -> None:
+        use = "USE postfix;" if self.driver == "mysql" else "\\connect postfix\n"
+        self._run(f"{use} UPDATE mailbox SET password = '{stored}' WHERE username = '{user}';")
 
     def query_file(self, directory: Path) -> Path:
         """The one of the document, with this server's address."""
@@ -69,11 +76,11 @@ def mariadb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     server.start()
     server.run(
         "CREATE DATABASE postfix; CREATE USER reader@localhost IDENTIFIED BY 'secret';"
-        "GRANT SELECT ON postfix.* TO reader@localhost; USE postfix;"
+        "GRANT SELECT, UPDATE ON postfix.* TO reader@localhost; USE postfix;"
         + postfixadmin_tables.tables("tinyint(1)")
         + postfixadmin_tables.rows("1", "0")
     )
-    yield Server("mysql", str(path), f"mysql://reader@/postfix?host={path}")
+    yield Server("mysql", str(path), f"mysql://reader@/postfix?host={path}", server.run)
     server.stop()
 
 
@@ -89,9 +96,9 @@ def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         "CREATE DATABASE postfix; CREATE USER reader PASSWORD 'secret';\n\\connect postfix\n"
         + postfixadmin_tables.tables("boolean")
         + postfixadmin_tables.rows("true", "false")
-        + "GRANT SELECT ON ALL TABLES IN SCHEMA public TO reader;"
+        + "GRANT SELECT, UPDATE ON ALL TABLES IN SCHEMA public TO reader;"
     )
-    yield Server("pgsql", f"{directory}/socket", f"postgresql://reader@/postfix?host={directory}/socket")
+    yield Server("pgsql", f"{directory}/socket", f"postgresql://reader@/postfix?host={directory}/socket", server.run)
     server.stop()
     shutil.rmtree(directory)
 
@@ -134,6 +141,74 @@ def test_the_documents_query_files_let_users_in(tmp_path: Path, server: Server) 
                 assert await asks.call(LookupDirectory("accounts", user)) == DirectoryValues(None)
 
     test(tmp_path)
+
+
+UPDATE = "update_query = UPDATE mailbox SET password = '%w' WHERE username = '%u'\n"
+
+
+def stored(server: Server, user: str) -> str:
+    with opened(settings_of_url(server.url, "secret"), "the database") as database:
+        rows = database.rows("SELECT password FROM mailbox WHERE username = '%u'", [user])
+    return str(rows[0]["password"])
+
+
+@pytest.mark.parametrize("is_cached", [False, True])
+def test_a_weak_hash_becomes_a_better_one_in_the_database(tmp_path: Path, server: Server, is_cached: bool) -> None:
+    query_file = server.query_file(tmp_path)
+    query_file.write_text(query_file.read_text() + UPDATE)
+    inside = {"driver": "sql", "args": str(query_file)}
+    blocks = {f"{kind}/1/{name}": value for kind in ("passdb", "userdb") for name, value in inside.items()}
+    blocks["auth_cache_size"] = "1M" if is_cached else "0"
+    server.set_password("ann@example.test", postfixadmin_tables.MD5)
+
+    @asynchronous
+    async def test(directory: Path) -> None:
+        async def login(user: str, password: str = "secret") -> bool:
+            return isinstance(await world.peer(AUTH_LOGIN, "login").call(plain(user, password)), AuthSuccess)
+
+        async def settled() -> None:
+            """The one thread has done what it was asked before this."""
+            await asyncio.get_running_loop().run_in_executor(world.process._books._thread, int)
+
+        async def ask(user: str) -> str:
+            return await asyncio.get_running_loop().run_in_executor(None, stored, server, user)
+
+        async with auth_running(directory, {}, blocks) as world:
+            assert await login("ann@example.test")
+            await settled()
+            assert await ask("ann@example.test") == postfixadmin_tables.MD5, "not asked for"
+        shutil.rmtree(directory / "run")
+        async with auth_running(directory, {"auth_rehash_weak_passwords": "yes"}, blocks) as world:
+            assert not await login("ann@example.test", "wrong")
+            assert await login("ann@example.test")
+            assert await login("bob@example.test")
+            await settled()
+            new = await ask("ann@example.test")
+            assert new.startswith("{ARGON2ID}")
+            assert verify(new, b"secret", "")
+            assert await ask("bob@example.test") == postfixadmin_tables.BLF, "strong enough"
+            assert await login("ann@example.test")
+            assert not await login("ann@example.test", "wrong")
+            await settled()
+            assert await ask("ann@example.test") == new
+            # Changed by somebody else, while we compute: theirs stays.
+            rehash = world.process._chains.rehashes[str(query_file)]
+            await asyncio.get_running_loop().run_in_executor(
+                None, server.set_password, "ann@example.test", postfixadmin_tables.MD5
+            )
+
+            def meanwhile(password: str) -> str:
+                server.set_password("ann@example.test", "{PLAIN}newer")
+                return "{PLAIN}" + password
+
+            def replace() -> bool:
+                return rehash.replace("ann@example.test", b"secret", frozenset(), meanwhile)
+
+            assert not await asyncio.get_running_loop().run_in_executor(None, replace)
+            assert await ask("ann@example.test") == "{PLAIN}newer"
+
+    test(tmp_path)
+    server.set_password("ann@example.test", postfixadmin_tables.MD5)
 
 
 def test_everything_is_taken_over(tmp_path: Path, server: Server) -> None:

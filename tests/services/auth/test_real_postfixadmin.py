@@ -112,7 +112,7 @@ def mariadb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     )
     settings = {"database_type": "mysqli", "database_host": "localhost", "database_socket": str(directory / "s")}
     fill(PostfixAdmin(directory, {**settings, **_DATABASE}))
-    yield Server("mysql", str(directory / "s"), f"mysql://reader@/postfix?host={directory}/s")
+    yield Server("mysql", str(directory / "s"), f"mysql://reader@/postfix?host={directory}/s", process.run)
     process.stop()
 
 
@@ -128,7 +128,7 @@ def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     process.run("CREATE DATABASE postfix OWNER reader")
     settings = {"database_type": "pgsql", "database_host": f"{directory}/socket"}
     fill(PostfixAdmin(directory, {**settings, **_DATABASE}))
-    yield Server("pgsql", f"{directory}/socket", f"postgresql://reader@/postfix?host={directory}/socket")
+    yield Server("pgsql", f"{directory}/socket", f"postgresql://reader@/postfix?host={directory}/socket", process.run)
     process.stop()
     shutil.rmtree(directory)
 

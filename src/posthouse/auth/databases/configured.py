@@ -17,6 +17,7 @@ from posthouse.auth.databases.embedded import EmbeddedDatabase
 from posthouse.auth.databases.lookup import BadDatabase, UserDatabase
 from posthouse.auth.databases.prefetch import PrefetchDatabase
 from posthouse.auth.databases.queries import parse_query_file
+from posthouse.auth.databases.rehash import SqlRehash
 from posthouse.auth.databases.simple import PasswdFileDatabase, StaticDatabase, parse_fields
 from posthouse.auth.databases.sql import SqlDatabase
 from posthouse.auth.directory import Directory
@@ -37,6 +38,8 @@ class Chains(msgspec.Struct, frozen=True):
     userdbs: tuple[Block[UserDatabase], ...]
     are_configured: tuple[bool, bool]
     """Do passdbs and userdbs stand in the file?"""
+    rehashes: Mapping[str, SqlRehash] = {}
+    """By query file: those with an update_query."""
 
     def close(self) -> None:
         for password in (*self.passdbs, *self.masters):
@@ -99,6 +102,7 @@ def build(
         tuple(block for is_master, block in found["passdb"] if is_master),
         userdbs or (Block(embedded),),
         (bool(passdbs), bool(userdbs)),
+        {path: one.rehash for path, one in sql.items() if one.rehash is not None},
     )
 
 

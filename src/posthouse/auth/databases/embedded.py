@@ -9,14 +9,12 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from posthouse.auth.app_passwords import canonical, fitting
-from posthouse.auth.databases.lookup import DatabaseError, PassFound, Question
+from posthouse.auth.databases.lookup import WEAK_FIELD, DatabaseError, PassFound, Question
 from posthouse.auth.directory import Account, Directory, DirectoryError
 from posthouse.auth.schemes import is_weak
 
 APP_PASSWORD_FIELD: Final = "app_password"  # noqa: S105
 """In the answer: the label of the one that was right."""
-WEAK_FIELD: Final = "weak_hash"
-"""In the answer: the main password should get a better hash."""
 
 
 class EmbeddedDatabase:
@@ -69,7 +67,7 @@ def main_password(directory: Directory, question: Question) -> PassFound | None:
         return PassFound("", _barred(account), is_right=False, reason="only app passwords are good for this user")
     fields = _barred(account)
     if is_weak(account.password, ""):
-        fields = {**fields, WEAK_FIELD: "yes"}
+        fields = {**fields, WEAK_FIELD: EmbeddedDatabase.name}
     return PassFound(account.password, fields)
 
 

@@ -5,11 +5,14 @@ answer raises `DatabaseError`: a temporary failure, never "no such user".
 """
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Final, Protocol
 
 import msgspec
 
 from posthouse.core.variables import user_values
+
+WEAK_FIELD: Final = "weak_hash"
+"""In what a password database says: the password should get a better hash. Whoever can store one is named."""
 
 
 class DatabaseError(Exception):

@@ -16,8 +16,10 @@ from typing import Any, Final, Protocol
 
 import apsw
 
-from posthouse.auth.databases.lookup import BadDatabase, DatabaseError, PassFound, Question
+from posthouse.auth.databases.lookup import WEAK_FIELD, BadDatabase, DatabaseError, PassFound, Question
 from posthouse.auth.databases.queries import Query, compile_query, parse_connect, parse_query_file
+from posthouse.auth.databases.rehash import SqlRehash
+from posthouse.auth.schemes import is_weak
 
 CONNECT_TIMEOUT_S: Final = 5.0
 QUERY_TIMEOUT_S: Final = 10.0
@@ -44,6 +46,8 @@ class Connection(Protocol):
 class Driver(Protocol):
     name: str
     errors: tuple[type[Exception], ...]
+    serializable: tuple[str, ...]
+    """Begins such a transaction."""
 
     def compile(self, text: str) -> Query: ...
 
@@ -100,6 +104,7 @@ def _identity(path: str) -> tuple[int, int]:
 
 class SqliteDriver:
     name = "sqlite"
+    serializable: tuple[str, ...] = ("BEGIN IMMEDIATE",)
     errors: tuple[type[Exception], ...] = (apsw.Error,)
 
     def __init__(self, connect: str, path: str) -> None:
@@ -142,6 +147,7 @@ class _MySqlConnection:
 
 class MySqlDriver:
     name = "mysql"
+    serializable: tuple[str, ...] = ("SET TRANSACTION ISOLATION LEVEL SERIALIZABLE", "START TRANSACTION")
 
     def __init__(self, connect: str, path: str) -> None:
         # Loaded where it is configured, and before the jail closes.
@@ -251,6 +257,7 @@ class _PgConnection:
 
 class PgDriver:
     name = "pgsql"
+    serializable: tuple[str, ...] = ("BEGIN ISOLATION LEVEL SERIALIZABLE",)
 
     def __init__(self, connect: str, path: str) -> None:
         import asyncpg  # type: ignore[import-untyped]
@@ -328,6 +335,10 @@ class SqlDatabase:
         self._password_query = self._compiled(settings, "password_query")
         self._user_query = self._compiled(settings, "user_query")
         self._iterate_query = self._compiled(settings, "iterate_query")
+        update_query = self._compiled(settings, "update_query")
+        self.rehash: SqlRehash | None = None
+        if update_query is not None and self._password_query is not None and kind != "sqlite":
+            self.rehash = SqlRehash(path, self.driver, self._password_query, update_query, self.default_scheme)
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix="sql")
         self._local = threading.local()
         self._open: list[Connection] = []
@@ -346,7 +357,10 @@ class SqlDatabase:
         fields = {name: value for name, value in row.items() if value is not None}
         if "password" not in row:
             raise DatabaseError(f"{self.path}: Password query must return a field named 'password'")
-        return PassFound(fields.pop("password", ""), fields)
+        stored = fields.pop("password", "")
+        if self.rehash is not None and is_weak(stored, self.default_scheme):
+            fields[WEAK_FIELD] = self.path
+        return PassFound(stored, fields)
 
     async def fields(self, question: Question) -> Mapping[str, str] | None:
         row = await self._one(self._user_query, "user_query", question)

@@ -121,8 +121,8 @@ AUTH_REHASH_WEAK_PASSWORDS: Final = declare(
         "auth_rehash_weak_passwords",
         boolean,
         "no",
-        "Whether a weak hash in the directory becomes Argon2id at the next right login; other programs that read the"
-        " hashes must know Argon2id then.",
+        "Whether a weak hash in the directory, or in an SQL database with an update_query, becomes Argon2id at the next"
+        " right login; other programs that read the hashes must know Argon2id then.",
     )
 )
 
