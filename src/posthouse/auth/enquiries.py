@@ -12,7 +12,7 @@ from typing import Final
 
 from posthouse.auth.databases.cached import AnswerCache
 from posthouse.auth.databases.configured import Chains
-from posthouse.auth.databases.lookup import DatabaseError, Question
+from posthouse.auth.databases.lookup import WEAK_FIELD, DatabaseError, Question
 from posthouse.auth.directory import Directory, DirectoryError, Refused
 from posthouse.auth.exchange import Exchanges
 from posthouse.auth.logins import Logins
@@ -22,7 +22,7 @@ from posthouse.auth.userdb import UserDb
 from posthouse.protocol.sasl.mechanism import Claim, NeedSecret, Secret
 from posthouse.runtime.schema import Authenticate, AuthFailure, AuthSuccess, Record, UserEntry
 
-SECRET_FIELDS: Final = frozenset({"password", "pass", "nopassword"})
+SECRET_FIELDS: Final = frozenset({"password", "pass", "nopassword", WEAK_FIELD})
 
 
 class Enquiries:
