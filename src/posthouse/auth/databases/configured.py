@@ -14,6 +14,8 @@ from posthouse.auth.database_url import is_elsewhere
 from posthouse.auth.databases.cached import AnswerCache, cached_passwords, cached_users
 from posthouse.auth.databases.chain import AnyPassDatabase, Block, Rule
 from posthouse.auth.databases.embedded import EmbeddedDatabase
+from posthouse.auth.databases.ldap import LdapSettings, LdapUsers, addresses, parse_ldap_file, passwords
+from posthouse.auth.databases.ldap import Server as LdapServer
 from posthouse.auth.databases.lookup import BadDatabase, UserDatabase
 from posthouse.auth.databases.prefetch import PrefetchDatabase
 from posthouse.auth.databases.queries import parse_query_file
@@ -24,8 +26,8 @@ from posthouse.auth.directory import Directory
 from posthouse.auth.server_directory import ServerDatabase, ServerDirectory
 from posthouse.config.dovecotconf import blocks
 
-PASS_DRIVERS: Final = ("sql", "passwd-file", "static", "directory")
-QUERY_FILE_DRIVERS: Final = ("sql",)
+PASS_DRIVERS: Final = ("sql", "ldap", "passwd-file", "static", "directory")
+QUERY_FILE_DRIVERS: Final = ("sql", "ldap")
 """Whose args is a file of settings."""
 USER_DRIVERS: Final = (*PASS_DRIVERS, "prefetch")
 
@@ -59,6 +61,7 @@ def build(
 ) -> Chains:
     """`values` are dovecot.conf's; `read` gives the text of a query file. Raises BadDatabase, OSError."""
     sql: dict[str, SqlDatabase] = {}
+    ldap: dict[str, LdapServer] = {}
     embedded: EmbeddedDatabase | ServerDatabase
     if isinstance(directory, ServerDirectory):
         embedded = ServerDatabase(directory, default_scheme)
@@ -72,6 +75,10 @@ def build(
                 if args not in sql:
                     sql[args] = SqlDatabase(args, read(args), threads=threads)
                 return sql[args]
+            case "ldap":
+                if args not in ldap:
+                    ldap[args] = LdapServer(LdapSettings(args, read(args), read), threads=threads)
+                return LdapUsers(ldap[args]) if kind == "userdb" else passwords(ldap[args])
             case "passwd-file":
                 return PasswdFileDatabase(args, where, lambda path: Path(path).read_bytes(), _stamp)
             case "static":
@@ -123,24 +130,38 @@ def files(values: Mapping[str, str]) -> list[str]:
 
 
 def query_files(values: Mapping[str, str]) -> list[str]:
-    """The files with queries and passwords of databases, read at start and at a reload only."""
-    return list(
-        dict.fromkeys(
-            path
-            for kind in ("passdb", "userdb")
-            for _, inside in blocks(values, kind)
-            if inside.get("driver") in QUERY_FILE_DRIVERS and (path := inside.get("args", "")).startswith("/")
-        )
-    )
+    """The files with queries and passwords of databases, and what they name, read at start and at a reload only."""
+    found: list[str] = []
+    for kind in ("passdb", "userdb"):
+        for _, inside in blocks(values, kind):
+            path = inside.get("args", "")
+            if inside.get("driver") in QUERY_FILE_DRIVERS and path.startswith("/"):
+                found.append(path)
+                if inside.get("driver") == "ldap":
+                    found += [one for one in (_ldap_settings(path).get("tls_ca_cert_file", ""),) if one]
+    return list(dict.fromkeys(found))
+
+
+def _ldap_settings(path: str) -> dict[str, str]:
+    try:
+        return parse_ldap_file(Path(path).read_text("utf-8"), path)
+    except (OSError, ValueError):
+        return {}  # auth says what is wrong
 
 
 def uses_network(values: Mapping[str, str]) -> bool:
     """Is one of the databases not on this machine? Asked by master, before auth is jailed."""
     for kind in ("passdb", "userdb"):
         for _, inside in blocks(values, kind):
+            path = inside.get("args", "")
+            if inside.get("driver") == "ldap":
+                try:
+                    if any(not one.path for one in addresses(_ldap_settings(path), path)):
+                        return True
+                except BadDatabase:
+                    continue  # auth says what is wrong
             if inside.get("driver") == "sql":
                 try:
-                    path = inside.get("args", "")
                     settings = parse_query_file(Path(path).read_text("utf-8"), path)
                     if is_elsewhere(settings):
                         return True

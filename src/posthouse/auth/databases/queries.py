@@ -5,7 +5,7 @@ parameter, and so is a variable outside of quotes; everything else is the query 
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Final
 
 import msgspec
@@ -70,7 +70,7 @@ def compile_query(text: str, placeholder: Callable[[int], str], *, doubles_perce
     return Query("".join(out), tuple(parameters))
 
 
-def parse_query_file(text: str, path: str) -> dict[str, str]:
+def parse_query_file(text: str, path: str, known: Collection[str] = KNOWN) -> dict[str, str]:
     """ "name = value" lines; # begins a comment, a backslash at the end goes on. Raises BadDatabase."""
     settings: dict[str, str] = {}
     continued, start = "", 0
@@ -89,8 +89,8 @@ def parse_query_file(text: str, path: str) -> dict[str, str]:
         if match is None:
             raise BadDatabase(f"{path}:{start}: neither a comment nor name = value: {line[:60]!r}")
         name, value = match[1], match[2].strip()
-        if name not in KNOWN:
-            raise BadDatabase(f"{path}:{start}: unknown setting {name}; known are {', '.join(sorted(KNOWN))}")
+        if name not in known:
+            raise BadDatabase(f"{path}:{start}: unknown setting {name}; known are {', '.join(sorted(known))}")
         if len(value) > 1 and value[0] == value[-1] and value[0] in "\"'" and value[0] not in value[1:-1]:
             value = value[1:-1]
         settings[name] = value

@@ -139,7 +139,8 @@ AUTH_SQL_THREADS: Final = declare(
         "auth_sql_threads",
         integer,
         "4",
-        "Connections to each SQL database of dovecot.conf's passdb and userdb, and to directory_database on a server;"
+        "Connections to each SQL database and LDAP directory of dovecot.conf's passdb and userdb, and to"
+        " directory_database on a server;"
         " a login holds one for its query only.",
         minimum=1,
         maximum=100,
@@ -408,8 +409,8 @@ MAIL_LOCATION: Final = declare_dovecot(
 
 _RULES: Final = one_of("return-ok", "return-fail", "return", "continue", "continue-ok", "continue-fail")
 for _block, _what, _drivers in (
-    ("passdb", "passwords", "sql, passwd-file, static, directory"),
-    ("userdb", "users", "sql, passwd-file, static, prefetch, directory"),
+    ("passdb", "passwords", "sql, ldap, passwd-file, static, directory"),
+    ("userdb", "users", "sql, ldap, passwd-file, static, prefetch, directory"),
 ):
     for _name, _kind, _default, _doc in (
         (
@@ -422,7 +423,7 @@ for _block, _what, _drivers in (
             "args",
             text,
             "",
-            "What the driver needs: the query file of sql, the file of passwd-file, the fields of static.",
+            "What the driver needs: the file of sql, ldap, passwd-file, the fields of static.",
         ),
         ("default_fields", text, "", "Fields (name=value, with %variables) that the database need not give."),
         ("override_fields", text, "", "Fields (name=value, with %variables) that count whatever the database gives."),

@@ -1,0 +1,311 @@
+"""passdb and userdb on a real OpenLDAP: searched and bound to, on its socket, over TCP, StartTLS and ldaps."""
+
+import imaplib
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from posthouse.auth.databases.configured import query_files, uses_network
+from posthouse.core.reply import TempFail
+from posthouse.runtime.schema import (
+    AUTH_LOGIN,
+    AUTH_USERDB,
+    Authenticate,
+    AuthFailure,
+    AuthSuccess,
+    LookupUser,
+    NoSuchUser,
+    UserEntry,
+)
+from tests.queue.asynchronous import asynchronous
+from tests.running import RunningSystem
+from tests.services.auth.openldap import SLAPD, OpenLdap
+from tests.services.auth.world import auth_running, plain
+
+pytestmark = [pytest.mark.foreign, pytest.mark.skipif(not SLAPD.exists(), reason="needs Debian's slapd")]
+
+SEARCH = """
+uris = {uris}
+dn = cn=reader,dc=example,dc=org
+dnpass = reader-secret
+base = ou=people,dc=%Dd
+scope = onelevel
+pass_attrs = mail=user=%{{user}}, userPassword=password, =userdb_note=%{{ldap:cn}}/%{{ldap:title:none}}
+pass_filter = (&(objectClass=posixAccount)(|(uid=%n)(mail=%u)))
+user_attrs = homeDirectory=home=%$/mail, =uid=%{{ldap:uidNumber}}, gidNumber=gid, =quota_rule=*:bytes=1048576
+user_filter = (&(objectClass=posixAccount)(|(uid=%n)(mail=%u)))
+default_pass_scheme = PLAIN
+"""
+BIND = SEARCH + "auth_bind = yes\n"
+USERDN = BIND + "auth_bind_userdn = uid=%n,ou=people,dc=%Dd\n"
+
+
+@pytest.fixture(scope="module")
+def openldap(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenLdap]:
+    server = OpenLdap(tmp_path_factory.mktemp("ldap") / "x")
+    server.start()
+    yield server
+    server.stop()
+
+
+def chain(directory: Path, text: str) -> dict[str, str]:
+    path = directory / "dovecot-ldap.conf.ext"
+    path.write_text(text)
+    return {
+        "passdb/1/driver": "ldap",
+        "passdb/1/args": str(path),
+        "userdb/1/driver": "ldap",
+        "userdb/1/args": str(path),
+        "auth_verbose": "yes",
+    }
+
+
+WRONG = [
+    ("bob@example.org", "x"),
+    ("nobody@example.org", "secret"),
+    ("*@example.org", "ann-secret"),
+    ("b*@example.org", "password"),
+    ("x)(uid=ann@example.org", "ann-secret"),
+    ("*)(uid=*@example.org", "ann-secret"),
+    ("ann)(cn=*))(|(uid=*@example.org", "ann-secret"),
+    ("ann\\@example.org", "ann-secret"),
+    ("ann\\2a@example.org", "ann-secret"),
+    ("ann,ou=people@example.org", "ann-secret"),
+    ("ann+cn=Ann@example.org", "ann-secret"),
+    ("x,uid=ann@example.org", "ann-secret"),
+    ("ann@example.org,dc=com", "ann-secret"),
+    ("ann@other.example", "ann-secret"),
+    ("#616e6e@example.org", "ann-secret"),
+]
+
+
+@pytest.mark.parametrize("text", [SEARCH, BIND, USERDN], ids=["search", "bind", "userdn"])
+def test_users_log_in_and_no_name_is_ldap(tmp_path: Path, openldap: OpenLdap, text: str) -> None:
+    @asynchronous
+    async def test() -> None:
+        async with auth_running(tmp_path, {}, chain(tmp_path, text.format(uris=openldap.ldapi))) as world:
+            login, users = world.peer(AUTH_LOGIN, "login"), world.peer(AUTH_USERDB, "queue")
+            answer = await login.call(plain("bob@example.org", "password"))
+            assert isinstance(answer, AuthSuccess), world.log()
+            assert answer.user == "bob@example.org"
+            assert isinstance(await login.call(plain("ann@example.org", "ann-secret")), AuthSuccess)
+            # Whose name is full of what LDAP could take for syntax is a user like any other.
+            odd = "a*b,c\\d@example.org"
+            assert isinstance(await login.call(plain(odd, "odd-secret")), AuthSuccess), world.log()
+            for user, password in WRONG:
+                answer = await login.call(plain(user, password))
+                assert isinstance(answer, AuthFailure), user
+                assert not answer.temporary, (user, world.log())
+            found = await users.call(LookupUser("bob@example.org", "lmtp"))
+            assert isinstance(found, UserEntry)
+            assert (found.home, found.uid, found.gid) == ("/var/vmail/bob/mail", 5000, 5001)
+            assert found.quota_octets == 1 << 20
+            for user in ("nobody@example.org", "*@example.org", "bob@other.example"):
+                assert isinstance(await users.call(LookupUser(user, "lmtp")), NoSuchUser)
+
+    test()
+
+
+@pytest.mark.parametrize("text", [SEARCH, BIND, USERDN], ids=["search", "bind", "userdn"])
+def test_an_empty_password_never_lets_in(tmp_path: Path, openldap: OpenLdap, text: str) -> None:
+    @asynchronous
+    async def test() -> None:
+        async with auth_running(tmp_path, {}, chain(tmp_path, text.format(uris=openldap.ldapi))) as world:
+            login = world.peer(AUTH_LOGIN, "login")
+            for mechanism, response in (("PLAIN", b"\0bob@example.org\0"), ("PLAIN", b"\0@example.org\0")):
+                request = Authenticate(1, mechanism, response, "imap", "192.0.2.7", "192.0.2.1", True, "s1")
+                answer = await login.call(request)
+                assert isinstance(answer, AuthFailure)
+
+    test()
+
+
+def test_a_name_that_is_not_unique_lets_nobody_in(tmp_path: Path, openldap: OpenLdap) -> None:
+    @asynchronous
+    async def test() -> None:
+        async with auth_running(tmp_path, {}, chain(tmp_path, SEARCH.format(uris=openldap.ldapi))) as world:
+            login = world.peer(AUTH_LOGIN, "login")
+            answer = await login.call(plain("twin@example.org", "twin-secret"))
+            assert isinstance(answer, AuthFailure)
+            assert answer.temporary
+            assert any("pass_filter returned multiple matches for twin@example.org" in line for line in world.log())
+
+    test()
+
+
+@pytest.mark.parametrize("kind", ["tcp", "starttls", "ldaps"])
+@pytest.mark.parametrize("text", [SEARCH, BIND], ids=["search", "bind"])
+def test_over_the_network(tmp_path: Path, openldap: OpenLdap, text: str, kind: str) -> None:
+    more = {
+        "tcp": "",
+        "starttls": f"tls = yes\ntls_ca_cert_file = {openldap.tls.authority}\n",
+        "ldaps": f"tls_ca_cert_file = {openldap.tls.authority}\n",
+    }[kind]
+    uri = f"ldaps://localhost:{openldap.tls_port}" if kind == "ldaps" else f"ldap://localhost:{openldap.port}"
+
+    @asynchronous
+    async def test() -> None:
+        async with auth_running(tmp_path, {}, chain(tmp_path, text.format(uris=uri) + more)) as world:
+            login = world.peer(AUTH_LOGIN, "login")
+            assert isinstance(await login.call(plain("bob@example.org", "password")), AuthSuccess), world.log()
+            answer = await login.call(plain("bob@example.org", "x"))
+            assert isinstance(answer, AuthFailure)
+            assert not answer.temporary
+
+    test()
+
+
+@pytest.mark.parametrize("kind", ["starttls", "ldaps"])
+def test_a_certificate_of_an_unknown_authority_is_refused(tmp_path: Path, openldap: OpenLdap, kind: str) -> None:
+    uri = f"ldaps://localhost:{openldap.tls_port}" if kind == "ldaps" else f"ldap://localhost:{openldap.port}"
+    text = SEARCH.format(uris=uri) + ("tls = yes\n" if kind == "starttls" else "")
+
+    @asynchronous
+    async def test() -> None:
+        async with auth_running(tmp_path / "a", {}, chain(tmp_path, text)) as world:
+            answer = await world.peer(AUTH_LOGIN, "login").call(plain("bob@example.org", "password"))
+            assert isinstance(answer, AuthFailure)
+            assert answer.temporary
+            assert any("certificate verify failed" in line for line in world.log()), world.log()
+        unchecked = chain(tmp_path, text + "tls_require_cert = never\n")
+        async with auth_running(tmp_path / "b", {}, unchecked) as world:
+            answer = await world.peer(AUTH_LOGIN, "login").call(plain("bob@example.org", "password"))
+            assert isinstance(answer, AuthSuccess), world.log()
+
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    test()
+
+
+def test_a_jailed_auth_asks_it_over_starttls(
+    tmp_path: Path, openldap: OpenLdap, new_sandbox: Callable[..., RunningSystem]
+) -> None:
+    text = BIND.format(uris=f"ldap://localhost:{openldap.port}")
+    text += "user_attrs = =quota_rule=*:bytes=1048576\n"
+    values = chain(tmp_path, text + f"tls = yes\ntls_ca_cert_file = {openldap.tls.authority}\n")
+    assert uses_network(values)
+    assert query_files(values) == [str(tmp_path / "dovecot-ldap.conf.ext"), str(openldap.tls.authority)]
+    system = new_sandbox(
+        *(f"dovecot/{name}={value}" for name, value in values.items()), "dovecot/disable_plaintext_auth=no"
+    )
+    host, port = system.endpoint("imap")
+    with imaplib.IMAP4(host, port, timeout=20) as client:
+        with pytest.raises(imaplib.IMAP4.error, match="AUTHENTICATIONFAILED"):
+            client.login("bob@example.org", "wrong")
+        assert client.login("bob@example.org", "password")[0] == "OK"
+        assert client.append("INBOX", "", "", b"Subject: x\r\n\r\nhello\r\n")[0] == "OK"
+        assert client.select("INBOX")[1] == [b"1"]
+
+
+def test_a_socket_needs_no_network(tmp_path: Path, openldap: OpenLdap) -> None:
+    assert not uses_network(chain(tmp_path, BIND.format(uris=openldap.ldapi)))
+
+
+def test_the_next_server_is_asked_and_a_server_that_was_restarted_again(tmp_path: Path) -> None:
+    server = OpenLdap(tmp_path / "ldap")
+    text = BIND.format(uris=f"ldapi://%2Fnowhere {server.ldapi}")
+
+    @asynchronous
+    async def test() -> None:
+        async with auth_running(tmp_path, {}, chain(tmp_path, text)) as world:
+            login, users = world.peer(AUTH_LOGIN, "login"), world.peer(AUTH_USERDB, "queue")
+            for _ in range(2):
+                answer = await login.call(plain("bob@example.org", "password"))
+                assert isinstance(answer, AuthFailure)
+                assert answer.temporary
+                with pytest.raises(TempFail):
+                    await users.call(LookupUser("bob@example.org", "lmtp"))
+                server.start()
+                assert isinstance(await login.call(plain("bob@example.org", "password")), AuthSuccess), world.log()
+                server.stop()
+                server.start()
+                assert isinstance(await login.call(plain("bob@example.org", "password")), AuthSuccess), world.log()
+                server.stop()
+
+    try:
+        test()
+    finally:
+        server.stop()
+
+
+def test_a_wrong_dnpass_is_nobodys_wrong_password(tmp_path: Path, openldap: OpenLdap) -> None:
+    text = SEARCH.format(uris=openldap.ldapi).replace("reader-secret", "changed")
+
+    @asynchronous
+    async def test() -> None:
+        async with auth_running(tmp_path, {}, chain(tmp_path, text)) as world:
+            answer = await world.peer(AUTH_LOGIN, "login").call(plain("bob@example.org", "password"))
+            assert isinstance(answer, AuthFailure)
+            assert answer.temporary
+            assert any("binding as dn = cn=reader" in line and "invalidCredentials" in line for line in world.log())
+            assert not any("changed" in line for line in world.log())
+
+    test()
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"220 mail.example.org ESMTP\r\n",
+        b"",
+        b"\x30\x84\xff\xff\xff\xff",
+        b"\x30\x80\x02\x01\x01",
+        b"\x30\x0c\x02\x01\x07\x61\x07\x0a\x01\x00\x04\x00\x04\x00",
+        b"\x30\x05\x02\x01\x01\x61\x00",
+    ],
+)
+def test_a_server_that_speaks_nonsense_is_not_believed(tmp_path: Path, said: bytes) -> None:
+    path = str(tmp_path / "s")
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(path)
+    listener.listen(10)
+
+    def serve() -> None:
+        while True:
+            try:
+                client, _ = listener.accept()
+            except OSError:
+                return
+            with client:
+                client.recv(1000)
+                client.sendall(said)
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+
+    @asynchronous
+    async def test() -> None:
+        text = USERDN.format(uris=f"ldapi://{path.replace('/', '%2F')}")
+        async with auth_running(tmp_path, {}, chain(tmp_path, text)) as world:
+            answer = await world.peer(AUTH_LOGIN, "login").call(plain("bob@example.org", "password"))
+            assert isinstance(answer, AuthFailure)
+            assert answer.temporary
+
+    try:
+        test()
+    finally:
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+        thread.join(5)
+
+
+def test_a_silent_server_costs_its_time_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("posthouse.auth.databases.ldap.ANSWER_TIMEOUT_S", 0.3)
+    path = str(tmp_path / "s")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(path)
+        listener.listen(10)
+
+        @asynchronous
+        async def test() -> None:
+            text = USERDN.format(uris=f"ldapi://{path.replace('/', '%2F')}")
+            async with auth_running(tmp_path, {}, chain(tmp_path, text)) as world:
+                answer = await world.peer(AUTH_LOGIN, "login").call(plain("bob@example.org", "password"))
+                assert isinstance(answer, AuthFailure)
+                assert answer.temporary
+                assert any("no answer" in line or "timed out" in line for line in world.log()), world.log()
+
+        test()
