@@ -16,6 +16,8 @@ from posthouse.auth.schemes import Hasher, UnknownScheme, UnusablePassword, is_w
 
 MAXIMAL_GATHERED: Final = 20_000
 """Logins (user and service) between two writes; whoever comes then is noted after the next one."""
+LOGINS_AT_ONCE: Final = 500
+"""In one transaction, which holds up whoever changes the directory."""
 MAXIMAL_REHASHES: Final = 100
 """Passwords that wait for a new hash; whoever comes then gets one at a later login."""
 SECRET_SHARING: Final = {
@@ -81,6 +83,8 @@ class Bookkeeping:
         if self._timer is not None:
             self._timer.cancel()
             self._write()
+        # What fails now is not tried again.
+        self._interval_s = 0.0
         self._thread.shutdown(wait=True)
 
     def _write(self) -> None:
@@ -88,19 +92,24 @@ class Bookkeeping:
         logins = [Login(user, service, at_s, label) for (user, service, label), at_s in self._logins.items()]
         self._logins.clear()
         done = asyncio.get_running_loop().run_in_executor(self._thread, self._note, logins)
-        done.add_done_callback(self._written)
+        done.add_done_callback(lambda result: self._written(logins, result))
 
     def _note(self, logins: list[Login]) -> None:
         """In the thread."""
         directory = self._open_directory()
         try:
-            directory.note_logins(logins)
+            for at in range(0, len(logins), LOGINS_AT_ONCE):
+                directory.note_logins(logins[at : at + LOGINS_AT_ONCE])
         finally:
             directory.close()
 
-    def _written(self, done: "asyncio.Future[None]") -> None:
-        if not done.cancelled() and (error := done.exception()) is not None:
-            self._trouble("directory", f"last logins are not written: {error}")
+    def _written(self, logins: list[Login], done: "asyncio.Future[None]") -> None:
+        if done.cancelled() or (error := done.exception()) is None:
+            return
+        self._trouble("directory", f"last logins cannot be written at the moment: {error}")
+        for one in logins:
+            if (one.address, one.service, one.label) not in self._logins:
+                self.login(one.address, one.service, one.label, one.at_s)
 
     def _rehash(self, user: str, password: bytes, kept: frozenset[str], elsewhere: SqlRehash | None) -> bool:
         """In the thread: was it replaced?"""

@@ -51,7 +51,8 @@ class Hasher:
     def __init__(self, cost: Argon2Cost | None = None) -> None:
         self._cost = cost or Argon2Cost()
 
-    def hash(self, password: str) -> str:
+    def hash(self, password: str, scheme: str = "", user: str = "") -> str:
+        """Argon2id, or another scheme for mechanisms that need it. Raises UnusablePassword."""
         octets = password.encode("utf-8", "surrogateescape")
         if not octets:
             raise UnusablePassword("an empty password is not accepted")
@@ -60,6 +61,8 @@ class Hasher:
         if b"\0" in octets or b"\n" in octets or b"\r" in octets:
             raise UnusablePassword("a password cannot hold NUL or line ends")
         cost = self._cost
+        if scheme:
+            return make(scheme, octets, user, cost)
         encoded = hash_secret(
             octets, secrets.token_bytes(16), cost.passes, cost.memory_octets >> 10, cost.lanes, 32, Type.ID
         )

@@ -18,7 +18,7 @@ from typing import Final
 
 from posthouse.auth.app_passwords import AppPassword
 from posthouse.auth.directory import Directory, DirectoryError, Refused
-from posthouse.auth.names import BadName
+from posthouse.auth.names import BadName, parse_address
 from posthouse.auth.opening import file_of, open_directory
 from posthouse.auth.schemes import MAXIMAL_PASSWORD, Argon2Cost, Hasher, UnusablePassword
 from posthouse.config.configuration import Configuration
@@ -125,6 +125,9 @@ def add_password_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--hashed", action="store_true", help='what is read is a hash made elsewhere, such as "{SHA512-CRYPT}$6$..."'
     )
+    parser.add_argument(
+        "--scheme", default="", metavar="SCHEME", help="store it so, for SCRAM or CRAM-MD5, instead of Argon2id"
+    )
     parser.set_defaults(prepare=_read_password)
 
 
@@ -145,6 +148,15 @@ def _read_password(options: argparse.Namespace) -> None:
             raise Unusable("the two passwords differ; nothing was changed")
     if not options.password:
         raise Unusable("there is no password in what was read; nothing was changed")
+    if options.scheme:
+        if options.hashed:
+            raise Unusable("--scheme is for a password in clear text, --hashed for one that is a hash already")
+        # DIGEST-MD5 hashes the name too, so it must be spelled as at a login.
+        try:
+            options.password = Hasher().hash(options.password, options.scheme, parse_address(options.address))
+        except (UnusablePassword, BadName) as error:
+            raise Unusable(str(error)) from error
+        options.hashed = True
 
 
 def _first_line(line: bytes) -> str:

@@ -12,7 +12,8 @@ SYNOPSIS
     posthouse [-c DIR] user rehash-report [--json]
 DESCRIPTION
     The login name of an account is its address. The password comes from --password-file FILE, from standard input,
-    or is asked for at the terminal; with --hashed it is a hash made elsewhere ("{SHA512-CRYPT}$6$..."). The running
+    or is asked for at the terminal; with --hashed it is a hash made elsewhere ("{SHA512-CRYPT}$6$..."). It is stored as
+    Argon2id, or with --scheme as SCRAM-SHA-256 or the like, for clients that log in by such a mechanism. The running
     system sees every change at once.
 
     A disabled account cannot log in, but its mail goes on arriving. Removing an account leaves its mail on the disk.

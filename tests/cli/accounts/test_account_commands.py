@@ -292,3 +292,19 @@ def test_an_alias_is_set_and_shown(etc: Path) -> None:
     assert json.loads(ok(etc, "alias", "show", "--json", "team@example.org")) == ["b@example.net", "c@example.net"]
     assert "no alias" in refused(etc, "alias", "show", "x@example.org")
     assert "no alias" in refused(etc, "alias", "set", "x@example.org", "b@example.net")
+
+
+def test_a_password_can_be_stored_for_another_mechanism(etc: Path) -> None:
+    ok(etc, "domain", "add", "example.org")
+    ok(etc, "user", "add", "--scheme", "SCRAM-SHA-256", "bob@example.org", stdin="secret\n")
+    ok(etc, "user", "add", "--scheme", "digest-md5", "Ann@example.org", stdin="secret\n")
+    found = directory(etc)
+    for name, scheme in (("bob@example.org", "{SCRAM-SHA-256}"), ("ann@example.org", "{DIGEST-MD5}")):
+        account = found.account(name)
+        assert account is not None
+        assert account.password.startswith(scheme)
+        assert verify(account.password, b"secret", "", name)
+    found.close()
+    assert "unknown password scheme" in refused(etc, "user", "passwd", "--scheme", "x", "bob@example.org", stdin="y\n")
+    for_both = ("user", "passwd", "--hashed", "--scheme", "SCRAM-SHA-1", "bob@example.org")
+    assert "--hashed" in refused(etc, *for_both, stdin="y\n")

@@ -44,10 +44,11 @@ from posthouse.runtime.schema import (
 )
 from tests.auth.imports.test_imports import check_postfixadmin, sqlite_file
 from tests.auth.test_directory import CHEAP
+from tests.interop.test_postfix_peer import free_port
 from tests.queue.asynchronous import asynchronous
 from tests.running import RunningSystem
 from tests.services.auth.test_mariadb import MariaDb
-from tests.services.auth.test_postgresql import BINARIES, PostgreSql
+from tests.services.auth.test_postgresql import BINARIES, PostgreSql, running
 from tests.services.auth.world import AuthWorld, plain, until
 
 BOB = "bob@example.org"
@@ -94,17 +95,10 @@ def mariadb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 @pytest.fixture(scope="module")
-def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    directory = tmp_path_factory.mktemp("postgresql")
-    for one in directory.parents:
-        if one != Path("/"):
-            one.chmod(one.stat().st_mode | 0o011)
-    process = PostgreSql(directory)
-    process.start()
-    process.run("CREATE USER posthouse PASSWORD 'it''s a secret'")
-    yield Server(process, f"{directory}/socket", _secret(directory))
-    process.stop()
-    shutil.rmtree(directory)
+def postgresql() -> Iterator[Server]:
+    with running() as process:
+        process.run("CREATE USER posthouse PASSWORD 'it''s a secret'")
+        yield Server(process, f"{process.directory}/socket", _secret(process.directory))
 
 
 def _secret(directory: Path) -> Path:
@@ -287,7 +281,7 @@ class ServerWorld(AuthWorld):
         self.directory = InThread(url)  # type: ignore[assignment]
 
 
-async def running(directory: Path, url: str, main: dict[str, str] | None = None) -> ServerWorld:
+async def auth_with(directory: Path, url: str, main: dict[str, str] | None = None) -> ServerWorld:
     world = ServerWorld(directory, url, main or {})
     if not world.directory.domains():
         world.directory.add_domain("example.org")
@@ -310,7 +304,7 @@ def test_users_log_in_and_tables_are_asked(server: Server, tmp_path: Path) -> No
 
     @asynchronous
     async def test(directory: Path) -> None:
-        world = await running(directory, url, {"auth_last_login_interval": "1"})
+        world = await auth_with(directory, url, {"auth_last_login_interval": "1"})
         try:
             answer = await check(world, "secret")
             assert isinstance(answer, AuthSuccess)
@@ -352,7 +346,7 @@ def test_while_the_server_is_away_everybody_waits(server: Server, tmp_path: Path
 
     @asynchronous
     async def test(directory: Path) -> None:
-        world = await running(directory, url)
+        world = await auth_with(directory, url)
         try:
             assert isinstance(await check(world, "secret"), AuthSuccess)
             server.process.stop()
@@ -403,6 +397,32 @@ def test_the_whole_system_works_with_it_from_inside_its_jails(
         assert time.monotonic() < give_up
         time.sleep(0.1)
     directory.close()
+
+
+def test_the_whole_system_works_with_a_server_on_another_host(
+    tmp_path: Path, new_sandbox: Callable[..., RunningSystem]
+) -> None:
+    # Not another one, but by TCP, which the jail of auth forbids otherwise.
+    port = free_port()
+    process = MariaDb(tmp_path, tmp_path / "s", port)
+    process.start()
+    try:
+        process.run(
+            "CREATE DATABASE x; CREATE USER joe@127.0.0.1 IDENTIFIED BY 'p'; GRANT ALL ON x.* TO joe@127.0.0.1;"
+        )
+        url = f"mysql://joe:p@127.0.0.1:{port}/x"
+        directory = opened(url)
+        directory.add_domain("example.test")
+        directory.add_account("zoe@example.test", "secret")
+        directory.close()
+        system = new_sandbox(f"directory_database={url}")
+        host, port = system.endpoint("imap")
+        with imaplib.IMAP4(host, port, timeout=20) as client:
+            client.login("zoe@example.test", "secret")
+            assert client.select("INBOX")[0] == "OK"
+        system.stop()
+    finally:
+        process.stop()
 
 
 def test_only_a_server_elsewhere_needs_the_network() -> None:

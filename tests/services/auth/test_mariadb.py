@@ -57,7 +57,9 @@ pytestmark = [
 
 
 class MariaDb:
-    def __init__(self, directory: Path, path: Path = SOCKET) -> None:
+    def __init__(self, directory: Path, path: Path = SOCKET, port: int = 0) -> None:
+        """`port` on loopback; 0 is none."""
+        self._listens = [f"--port={port}", "--bind-address=127.0.0.1"] if port else ["--skip-networking"]
         self.data = directory / "data"
         self.socket = path
         self.process: subprocess.Popen[bytes] | None = None
@@ -70,7 +72,7 @@ class MariaDb:
             "--no-defaults",
             f"--datadir={self.data}",
             f"--socket={self.socket}",
-            "--skip-networking",
+            *self._listens,
             "--user=root",
         ]
         self.process = subprocess.Popen(["mariadbd", *options], stderr=subprocess.DEVNULL)

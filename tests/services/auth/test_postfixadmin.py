@@ -34,7 +34,7 @@ from tests.auth.imports.test_imports import check_postfixadmin
 from tests.auth.test_directory import CHEAP
 from tests.queue.asynchronous import asynchronous
 from tests.services.auth.test_mariadb import MariaDb
-from tests.services.auth.test_postgresql import BINARIES, PostgreSql
+from tests.services.auth.test_postgresql import BINARIES, running
 from tests.services.auth.world import auth_running, plain
 
 DOCUMENT = Path(__file__).parents[3] / "docs/migration.md"
@@ -85,22 +85,20 @@ def mariadb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 @pytest.fixture(scope="module")
-def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    directory = tmp_path_factory.mktemp("postgresql")
-    for one in directory.parents:
-        if one != Path("/"):
-            one.chmod(one.stat().st_mode | 0o011)
-    server = PostgreSql(directory)
-    server.start()
-    server.run(
-        "CREATE DATABASE postfix; CREATE USER reader PASSWORD 'secret';\n\\connect postfix\n"
-        + postfixadmin_tables.tables("boolean")
-        + postfixadmin_tables.rows("true", "false")
-        + "GRANT SELECT, UPDATE ON ALL TABLES IN SCHEMA public TO reader;"
-    )
-    yield Server("pgsql", f"{directory}/socket", f"postgresql://reader@/postfix?host={directory}/socket", server.run)
-    server.stop()
-    shutil.rmtree(directory)
+def postgresql() -> Iterator[Server]:
+    with running() as server:
+        server.run(
+            "CREATE DATABASE postfix; CREATE USER reader PASSWORD 'secret';\n\\connect postfix\n"
+            + postfixadmin_tables.tables("boolean")
+            + postfixadmin_tables.rows("true", "false")
+            + "GRANT SELECT, UPDATE ON ALL TABLES IN SCHEMA public TO reader;"
+        )
+        yield Server(
+            "pgsql",
+            f"{server.directory}/socket",
+            f"postgresql://reader@/postfix?host={server.directory}/socket",
+            server.run,
+        )
 
 
 @pytest.fixture(params=["mariadb", "postgresql"])
@@ -233,8 +231,6 @@ def test_the_users_of_the_query_file_are_taken_over(tmp_path: Path, server: Serv
     directory.close()
 
 
-def test_a_wrong_password_of_the_database_is_told(server: Server, tmp_path: Path) -> None:
-    if server.driver == "pgsql":
-        pytest.skip("this server trusts its machine")
-    with pytest.raises(Unreadable, match="Access denied"), opened(settings_of_url(server.url, "wrong"), "x"):
+def test_a_wrong_password_of_the_database_is_told(mariadb: Server) -> None:
+    with pytest.raises(Unreadable, match="Access denied"), opened(settings_of_url(mariadb.url, "wrong"), "x"):
         pass

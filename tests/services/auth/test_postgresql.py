@@ -1,9 +1,11 @@
 """passdb and userdb on a real PostgreSQL, reached by its socket."""
 
+import contextlib
 import os
 import pwd
 import shutil
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -72,18 +74,24 @@ class PostgreSql:
         self._as_postgres("psql", "-h", f"{self.directory}/socket", "postgres", text=sql)
 
 
-@pytest.fixture(scope="module")
-def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgreSql]:
-    directory = tmp_path_factory.mktemp("postgresql")
-    for one in directory.parents:
-        if one != Path("/"):
-            one.chmod(one.stat().st_mode | 0o011)
+@contextlib.contextmanager
+def running() -> Iterator[PostgreSql]:
+    """Not below pytest's directory, which every other run of pytest closes to other users."""
+    directory = Path(tempfile.mkdtemp(prefix="posthouse-postgresql-"))
     server = PostgreSql(directory)
     server.start()
-    server.run(TABLE)
-    yield server
-    server.stop()
-    shutil.rmtree(directory)
+    try:
+        yield server
+    finally:
+        server.stop()
+        shutil.rmtree(directory)
+
+
+@pytest.fixture(scope="module")
+def postgresql() -> Iterator[PostgreSql]:
+    with running() as server:
+        server.run(TABLE)
+        yield server
 
 
 def test_users_of_postgresql_log_in_and_wait_while_it_is_away(tmp_path: Path, postgresql: PostgreSql) -> None:

@@ -17,7 +17,7 @@ from tests.auth.test_directory import CHEAP
 from tests.queue.asynchronous import asynchronous
 from tests.services.auth.test_mariadb import MariaDb
 from tests.services.auth.test_postfixadmin import Server
-from tests.services.auth.test_postgresql import BINARIES, PostgreSql
+from tests.services.auth.test_postgresql import BINARIES, running
 from tests.services.auth.world import auth_running, plain
 
 UNPACKED = Path(__file__).parents[3] / ".foreign"
@@ -118,19 +118,17 @@ def mariadb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture(scope="module")
 def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    directory = tmp_path_factory.mktemp("postgresql")
-    for one in directory.parents:
-        if one != Path("/"):
-            one.chmod(one.stat().st_mode | 0o011)
-    process = PostgreSql(directory)
-    process.start()
-    process.run("CREATE USER reader PASSWORD 'secret'")
-    process.run("CREATE DATABASE postfix OWNER reader")
-    settings = {"database_type": "pgsql", "database_host": f"{directory}/socket"}
-    fill(PostfixAdmin(directory, {**settings, **_DATABASE}))
-    yield Server("pgsql", f"{directory}/socket", f"postgresql://reader@/postfix?host={directory}/socket", process.run)
-    process.stop()
-    shutil.rmtree(directory)
+    with running() as process:
+        process.run("CREATE USER reader PASSWORD 'secret'")
+        process.run("CREATE DATABASE postfix OWNER reader")
+        settings = {"database_type": "pgsql", "database_host": f"{process.directory}/socket"}
+        fill(PostfixAdmin(tmp_path_factory.mktemp("postfixadmin"), {**settings, **_DATABASE}))
+        yield Server(
+            "pgsql",
+            f"{process.directory}/socket",
+            f"postgresql://reader@/postfix?host={process.directory}/socket",
+            process.run,
+        )
 
 
 _DATABASE = {"database_name": "postfix", "database_user": "reader", "database_password": "secret"}
