@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from posthouse.config.parameter import MAIN, Settings
+from posthouse.config.configuration import Configuration
+from posthouse.config.parameter import DOVECOT, MAIN, Settings
 from posthouse.core.logline import Level
 from posthouse.runtime import log_files
 from posthouse.runtime.schema import LogRecord
@@ -14,6 +15,10 @@ from posthouse.runtime.schema import LogRecord
 
 def settings(**values: str) -> Settings:
     return Settings(MAIN, values, {})
+
+
+def routes(main: dict[str, str] | None = None, **dovecot: str) -> log_files.Routes:
+    return log_files.routes(Configuration("/x", settings(**(main or {})), Settings(DOVECOT, dovecot, {})))
 
 
 def test_a_line_has_the_form_that_log_analysers_know(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -28,19 +33,47 @@ def test_a_line_has_the_form_that_log_analysers_know(monkeypatch: pytest.MonkeyP
 
 
 def test_errors_have_a_file_beside_the_log() -> None:
-    found = log_files.paths(settings(maillog_file="/var/log/mail.log"))
-    assert found == ("/var/log/mail.log", "/var/log/mail.err")
+    assert routes({"maillog_file": "/var/log/mail.log"}).files == ("/var/log/mail.log", "/var/log/mail.err")
 
 
 def test_no_file_means_syslog() -> None:
-    assert log_files.paths(settings(maillog_file="")) == ()
+    assert routes({"maillog_file": ""}).files == ()
 
 
 def test_a_file_outside_the_prefixes_is_refused() -> None:
     with pytest.raises(log_files.LogFileError, match="maillog_file_prefixes"):
-        log_files.paths(settings(maillog_file="/etc/passwd"))
+        routes({"maillog_file": "/etc/passwd"})
     with pytest.raises(log_files.LogFileError):
-        log_files.paths(settings(maillog_file="/variable/mail.log"))
+        routes({"maillog_file": "/variable/mail.log"})
+
+
+def test_dovecots_services_can_have_files_of_their_own() -> None:
+    def of_levels(**dovecot: str) -> list[str]:
+        found = routes({"maillog_file": "/var/log/mail.log"}, **dovecot)
+        return [found.of_dovecot(level) for level in (Level.ERROR, Level.WARNING, Level.INFO, Level.DEBUG)]
+
+    assert of_levels() == ["", "", "", ""]
+    assert of_levels(log_path="/l") == ["/l", "/l", "/l", "/l"]
+    assert of_levels(log_path="/l", info_log_path="/i") == ["/l", "/l", "/i", "/i"]
+    assert of_levels(info_log_path="/i", debug_log_path="/d") == ["", "", "/i", "/d"]
+    assert of_levels(log_path="syslog") == ["", "", "", ""]
+    with pytest.raises(log_files.LogFileError, match="absolute path"):
+        of_levels(log_path="dovecot.log")
+
+
+def test_a_line_in_a_file_of_dovecots_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+
+    def line(level: Level, text: str) -> str:
+        return log_files.dovecot_line(LogRecord(1763899200.9, level, "dovecot", 9, text), "%Y-%m-%d %H:%M:%S ")
+
+    assert line(Level.INFO, "imap-login: Login: user=<a>") == "2025-11-23 12:00:00 imap-login: Info: Login: user=<a>\n"
+    assert line(Level.ERROR, "auth: Error: sql: away") == "2025-11-23 12:00:00 auth: Error: sql: away\n"
+    assert (
+        line(Level.INFO, "imap(a)<9><s>: Disconnected: x")
+        == "2025-11-23 12:00:00 imap(a)<9><s>: Info: Disconnected: x\n"
+    )
 
 
 def test_a_new_file_gets_the_permissions_asked_for(tmp_path: Path) -> None:

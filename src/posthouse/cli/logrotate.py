@@ -36,9 +36,10 @@ def run(configuration_directory: str, words: Sequence[str]) -> int:
     if words:
         print(f"posthouse logrotate: unexpected argument {words[0]!r}", file=sys.stderr)
         return 64
-    settings = load(configuration_directory).main
+    configuration = load(configuration_directory)
+    settings = configuration.main
     try:
-        paths = [Path(one) for one in log_files.paths(settings) if one != log_files.STANDARD_OUTPUT]
+        paths = [Path(one) for one in log_files.routes(configuration).files if one != log_files.STANDARD_OUTPUT]
     except log_files.LogFileError as error:
         print(f"posthouse logrotate: {error}", file=sys.stderr)
         return 1

@@ -8,7 +8,11 @@ import os
 import time
 from typing import Final
 
+import msgspec
+
+from posthouse.config.configuration import Configuration
 from posthouse.config.parameter import Settings
+from posthouse.config.parameters.login import DEBUG_LOG_PATH, INFO_LOG_PATH, LOG_PATH, LOG_TIMESTAMP
 from posthouse.config.parameters.master import (
     MAILLOG_FILE,
     MAILLOG_FILE_PERMISSIONS,
@@ -19,23 +23,66 @@ from posthouse.runtime.schema import LogRecord
 
 STANDARD_OUTPUT: Final = "/dev/stdout"
 ERROR_SUFFIX: Final = ".err"
+_WORDS: Final = ("Debug: ", "Info: ", "Warning: ", "Error: ", "Fatal: ", "Panic: ")
 
 
 class LogFileError(Exception):
     """A log file that cannot be used; the text names it and the reason."""
 
 
-def paths(settings: Settings) -> tuple[str, ...]:
-    """The log file and the file of errors beside it; empty when the log goes to syslog."""
-    main = settings[MAILLOG_FILE]
-    if not main:
-        return ()
-    prefixes = settings[MAILLOG_FILE_PREFIXES]
-    if not any(main == one or main.startswith(f"{one.rstrip('/')}/") for one in prefixes):
-        raise LogFileError(f"maillog_file {main} begins with none of maillog_file_prefixes: {', '.join(prefixes)}")
-    if main == STANDARD_OUTPUT:
-        return (main,)
-    return main, os.path.splitext(main)[0] + ERROR_SUFFIX
+class Routes(msgspec.Struct, frozen=True):
+    """Where lines go; "" is syslog. Those of Dovecot's services have places of their own if dovecot.conf names files,
+    else they stand with the others."""
+
+    everything: str
+    errors: str
+    dovecot_errors: str
+    dovecot_info: str
+    dovecot_debug: str
+    dovecot_stamp: str
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        named = (self.everything, self.errors, self.dovecot_errors, self.dovecot_info, self.dovecot_debug)
+        return tuple(dict.fromkeys(path for path in named if path))
+
+    def of_dovecot(self, level: int) -> str:
+        """Warnings and worse go to log_path, the rest to info_log_path."""
+        if level <= Level.WARNING:
+            return self.dovecot_errors
+        return self.dovecot_info if level <= Level.INFO else self.dovecot_debug
+
+
+def routes(configuration: Configuration) -> Routes:
+    """Raises LogFileError."""
+    main, dovecot = configuration.main, configuration.dovecot
+    path = main[MAILLOG_FILE]
+    prefixes = main[MAILLOG_FILE_PREFIXES]
+    if path and not any(path == one or path.startswith(f"{one.rstrip('/')}/") for one in prefixes):
+        raise LogFileError(f"maillog_file {path} begins with none of maillog_file_prefixes: {', '.join(prefixes)}")
+    errors = "" if not path or path == STANDARD_OUTPUT else os.path.splitext(path)[0] + ERROR_SUFFIX
+    # As Dovecot: an empty info_log_path is log_path, an empty debug_log_path is info_log_path.
+    log_path = dovecot[LOG_PATH]
+    info_path = dovecot[INFO_LOG_PATH] or log_path
+    debug_path = dovecot[DEBUG_LOG_PATH] or info_path
+    return Routes(
+        path,
+        errors,
+        _dovecot_file(log_path),
+        _dovecot_file(info_path),
+        _dovecot_file(debug_path),
+        dovecot[LOG_TIMESTAMP],
+    )
+
+
+def _dovecot_file(name: str) -> str:
+    if name in ("", "syslog"):
+        return ""
+    if name == "/dev/stderr":
+        return STANDARD_OUTPUT  # what master has there is the same place
+    if not name.startswith("/"):
+        raise LogFileError(f"log_path {name} of dovecot.conf: syslog or an absolute path is expected")
+    return name
 
 
 def open_file(path: str, settings: Settings) -> int:
@@ -55,6 +102,14 @@ def open_file(path: str, settings: Settings) -> int:
 
 def is_error(record: LogRecord) -> bool:
     return record.level <= Level.ERROR
+
+
+def dovecot_line(record: LogRecord, stamp: str) -> str:
+    """As Dovecot writes it into a file of its own: "<log_timestamp>imap-login: Info: Login: user=<bob> …"."""
+    program, _, text = record.text.partition(": ")
+    if record.level >= Level.INFO and not text.startswith(_WORDS):
+        text = f"{'Info' if record.level == Level.INFO else 'Debug'}: {text}"
+    return f"{time.strftime(stamp, time.localtime(record.at_s))}{program}: {text}\n"
 
 
 class LineFormat:

@@ -608,7 +608,7 @@ class Master:
             return
         opened: list[int] = []
         try:
-            names = log_files.paths(self._configuration.main)
+            names = log_files.routes(self._configuration).files
             opened = [log_files.open_file(one, self._configuration.main) for one in names]
             self._send(control, LogFiles(names), tuple(opened))
         except log_files.LogFileError as error:

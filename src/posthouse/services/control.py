@@ -32,6 +32,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import ClassVar, Final
 
 from posthouse.config.configuration import Configuration
+from posthouse.config.parameter import Settings
 from posthouse.config.parameters.master import (
     ANVIL_CLIENT_LIMIT,
     ANVIL_RATE_TIME_UNIT,
@@ -206,6 +207,8 @@ class ControlProcess(ProcessMain):
         self._buffer = LogBuffer(context.clock, settings[SYSLOG_NAME])
         self._format = log_files.LineFormat(socket.gethostname())
         self._files: dict[str, LogFile] = {}
+        self._routes: log_files.Routes
+        self._next_routes: log_files.Routes | None = None
         self._syslog: Syslog | None = None
         self._counters = ClientCounters(settings[ANVIL_RATE_TIME_UNIT], settings[ANVIL_CLIENT_LIMIT])
         self._connections = 0
@@ -222,9 +225,16 @@ class ControlProcess(ProcessMain):
 
     def _open(self) -> None:
         settings = self.context.settings
-        names = log_files.paths(settings)
-        self._files = {one: LogFile(one, log_files.open_file(one, settings)) for one in names}
-        if not names:
+        self._routes = log_files.routes(self.context.configuration)
+        self._files = {one: LogFile(one, log_files.open_file(one, settings)) for one in self._routes.files}
+        self._set_syslog(settings)
+
+    def _set_syslog(self, settings: Settings) -> None:
+        if self._routes.everything:
+            if self._syslog is not None:
+                self._syslog.close()
+                self._syslog = None
+        elif self._syslog is None:
             self._syslog = Syslog(FACILITIES.get(settings[SYSLOG_FACILITY], FACILITIES["mail"]))
 
     async def start(self) -> None:
@@ -239,6 +249,8 @@ class ControlProcess(ProcessMain):
         await super().reload(configuration)
         self._counters.unit_s = configuration.main[ANVIL_RATE_TIME_UNIT]
         self._counters.limit = configuration.main[ANVIL_CLIENT_LIMIT]
+        with contextlib.suppress(log_files.LogFileError):  # master says so, and the old files stay
+            self._next_routes = log_files.routes(configuration)
         self.context.request_log_files()
 
     def log_files(self, descriptors: Mapping[str, int]) -> None:
@@ -250,11 +262,9 @@ class ControlProcess(ProcessMain):
                 self._files[path] = LogFile(path, descriptor)
         for path in [one for one in self._files if one not in descriptors]:
             self._files.pop(path).close()
-        if not descriptors and self._syslog is None:
-            self._syslog = Syslog(FACILITIES.get(self.context.settings[SYSLOG_FACILITY], FACILITIES["mail"]))
-        elif descriptors and self._syslog is not None:
-            self._syslog.close()
-            self._syslog = None
+        self._routes = self._next_routes or self._routes
+        self._next_routes = None
+        self._set_syslog(self.context.settings)
 
     async def stop(self) -> None:
         for task in self._tasks:
@@ -296,21 +306,21 @@ class ControlProcess(ProcessMain):
         self._write(gathered)
 
     def _write(self, records: Iterable[LogRecord]) -> None:
-        if self._syslog is not None:
-            for one in records:
-                self._syslog.write(self._format.datagram(one, self._syslog.facility))
-            return
-        lines: list[str] = []
-        errors: list[str] = []
+        lines: dict[str, list[str]] = {}
+        routes = self._routes
         for one in records:
-            line = self._format.line(one)
-            lines.append(line)
-            if log_files.is_error(one):
-                errors.append(line)
-        for number, file in enumerate(self._files.values()):
-            chosen = lines if number == 0 else errors
-            if chosen:
-                file.write("".join(chosen).encode("utf-8", "surrogateescape"))
+            if one.ident == "dovecot" and (own := routes.of_dovecot(one.level)):
+                lines.setdefault(own, []).append(log_files.dovecot_line(one, routes.dovecot_stamp))
+            elif self._syslog is not None:
+                self._syslog.write(self._format.datagram(one, self._syslog.facility))
+            else:
+                line = self._format.line(one)
+                lines.setdefault(routes.everything, []).append(line)
+                if routes.errors and log_files.is_error(one):
+                    lines.setdefault(routes.errors, []).append(line)
+        for path, chosen in lines.items():
+            if path in self._files:
+                self._files[path].write("".join(chosen).encode("utf-8", "surrogateescape"))
 
     async def _look_after_files(self) -> None:
         while True:

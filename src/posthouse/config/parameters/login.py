@@ -74,6 +74,32 @@ SSL_CERT_USERNAME_FIELD: Final = declare_dovecot(
     )
 )
 
+# ── log ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+LOG_PATH: Final = declare_dovecot(
+    Param(
+        "log_path",
+        text,
+        "syslog",
+        "The file for warnings and errors of Dovecot's services; syslog: they stand in maillog_file with the others.",
+    )
+)
+INFO_LOG_PATH: Final = declare_dovecot(
+    Param("info_log_path", text, "", "The file for all other lines of Dovecot's services; empty: that of log_path.")
+)
+DEBUG_LOG_PATH: Final = declare_dovecot(
+    Param("debug_log_path", text, "", "The file for their debug lines; empty: that of info_log_path.")
+)
+LOG_TIMESTAMP: Final = declare_dovecot(
+    Param(
+        "log_timestamp",
+        text,
+        "%b %d %H:%M:%S ",
+        "What each line in those files begins with, in the words of strftime(3).",
+        raw=True,
+    )
+)
+
 # ── before authentication ───────────────────────────────────────────────────────────────────────────────────────────
 
 LOGIN_GREETING: Final = declare_dovecot(
