@@ -9,6 +9,7 @@ from posthouse.config.configuration import Configuration
 from posthouse.config.loading import load
 from posthouse.config.parameter import DOVECOT, MAIN
 from posthouse.config.parameters.general import MYDESTINATION, MYNETWORKS, RELAY_DOMAINS
+from posthouse.config.parameters.master import AUTH_USER, LOGIN_USER
 
 MASTER = "smtp inet n - n - - smtpd\nqmgr unix n - n 300 1 qmgr\n"
 
@@ -162,3 +163,25 @@ def test_mechanisms_that_cannot_be_offered_are_named(tmp_path: Path) -> None:
     assert any("scram-sha-265 is not supported and not offered; " in one and "scram-sha-256" in one for one in said)
     assert any("gssapi is not supported" in one for one in said)
     assert any("xoauth2 need a passdb with driver = oauth2" in one for one in said)
+
+
+def test_users_of_dovecot_count_unless_they_own_what_others_must_not(tmp_path: Path) -> None:
+    def loaded(main: str, dovecot: str) -> tuple[str, str, list[str]]:
+        (tmp_path / "main.cf").write_text(main)
+        (tmp_path / "master.cf").write_text("")
+        (tmp_path / "dovecot.conf").write_text(dovecot)
+        found = load(str(tmp_path))
+        return found.main[LOGIN_USER], found.main[AUTH_USER], [str(one) for one in found.problems]
+
+    assert loaded("", "")[:2] == ("ph-login", "ph-auth")
+    both = "default_login_user = nobody\ndefault_internal_user = daemon\n"
+    assert loaded("", both)[:2] == ("nobody", "daemon")
+    assert loaded("login_user = bin\n", both)[:2] == ("bin", "daemon")
+    login, auth, said = loaded("virtual_user = nobody\nmail_owner = daemon\n", both)
+    assert (login, auth) == ("ph-login", "ph-auth")
+    assert any("default_login_user = nobody is not used: that user owns the mail" in one for one in said)
+    assert any("default_internal_user = daemon is not used: that user owns the queue" in one for one in said)
+    login, auth, said = loaded("", "default_login_user = nobody\ndefault_internal_user = nobody\n")
+    assert (login, auth) == ("nobody", "ph-auth")
+    assert loaded("", "default_login_user = root\n")[0] == "ph-login"
+    assert loaded("", "default_login_user = no-such-user\n")[0] == "ph-login"

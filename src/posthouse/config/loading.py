@@ -4,6 +4,7 @@ Reads main.cf, master.cf and dovecot.conf (and what that includes). Called by ma
 """
 
 import os
+import pwd
 import socket
 from collections.abc import Mapping
 from pathlib import Path
@@ -47,6 +48,7 @@ def load(directory: str, overrides: Mapping[str, str] | None = None) -> Configur
     main_settings = Settings(MAIN, {one.name: one.value for one in main.values()}, {"config_directory": directory})
     _compute_defaults(main_settings)
     dovecot_settings = Settings(DOVECOT, {one.name: one.value for one in dovecot.values()}, {})
+    _users_of_dovecot(main_settings, dovecot, problems)
     check_main(main, main_settings, master, problems)
     check_master(master, main_settings, problems)
     check_dovecot(dovecot, problems)
@@ -89,6 +91,40 @@ def dovecot_default(name: str) -> str | None:
     if name in DOVECOT.params:
         return DOVECOT.params[name].default
     return DOVECOT.known[name].default if name in DOVECOT.known else None
+
+
+def _users_of_dovecot(settings: Settings, dovecot: Mapping[str, Setting], problems: list[Problem]) -> None:
+    """default_login_user and default_internal_user count where main.cf says nothing, and where they do not give mail or
+    queue to a process that strangers talk to."""
+    for name, parameter, what in (
+        ("default_login_user", "login_user", "what strangers talk to"),
+        ("default_internal_user", "auth_user", "what checks their passwords"),
+    ):
+        setting = dovecot.get(name)
+        if setting is None or parameter in settings.values:
+            continue
+        user = setting.value
+        taken = {
+            settings.raw_text(one): why
+            for one, why in (("virtual_user", "owns the mail"), ("mail_owner", "owns the queue"))
+        }
+        if parameter == "auth_user":
+            taken[settings.raw_text("login_user")] = "is login_user"
+        try:
+            refused = "must not be root" if pwd.getpwnam(user).pw_uid == 0 else taken.get(user, "")
+        except KeyError:
+            refused = "does not exist"
+        if refused:
+            problems.append(
+                Problem(
+                    "warning",
+                    setting.at,
+                    f"{name} = {user} is not used: that user {refused}, and {what} keeps a user of its own",
+                    f"set {parameter} in main.cf",
+                )
+            )
+        else:
+            settings.extra_defaults[parameter] = user
 
 
 def _compute_defaults(settings: Settings) -> None:

@@ -74,6 +74,25 @@ SSL_CERT_USERNAME_FIELD: Final = declare_dovecot(
     )
 )
 
+# ── users ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+declare_dovecot(
+    Param(
+        "default_login_user",
+        text,
+        "dovenull",
+        "The user of the login processes, if main.cf sets no login_user and that user owns neither mail nor queue.",
+    )
+)
+declare_dovecot(
+    Param(
+        "default_internal_user",
+        text,
+        "dovecot",
+        "The user of the auth process, if main.cf sets no auth_user and that user owns neither mail nor queue.",
+    )
+)
+
 # ── log ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 LOG_PATH: Final = declare_dovecot(
