@@ -23,6 +23,7 @@ cp -a "$unpacked/." "$base/lower"
 mount -t overlay overlay -o "lowerdir=$base/lower:/,upperdir=$base/upper,workdir=$base/work" "$base/root"
 for directory in proc dev tmp; do mount --rbind "/$directory" "$base/root/$directory"; done
 mount -t tmpfs -o mode=755 tmpfs "$base/root/run"
+ip link set lo up 2>/dev/null || true
 echo ready
 exec sleep 3600
 """
@@ -31,7 +32,8 @@ exec sleep 3600
 class ForeignRoot:
     """`path` is where its root directory is, as its own processes see it from outside (in their mount namespace)."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, with_network: bool = False) -> None:
+        """`with_network`: a network of its own, in which every port of the loopback interface is free."""
         if os.getuid() != 0 or not (UNPACKED / ".packages").exists():
             if os.environ.get("CI"):
                 pytest.fail("scripts/unpack-debian-packages has not been run")
@@ -39,17 +41,21 @@ class ForeignRoot:
         base = directory / "overlay"
         base.mkdir()
         self.path = base / "root"
-        command = ["unshare", "-m", "--propagation", "private", "sh", "-c", _ENTER, "sh", str(base), str(UNPACKED)]
+        self._spaces = ["-m", "-n"] if with_network else ["-m"]
+        holder = ["unshare", *self._spaces, "--propagation", "private"]
+        command = [*holder, "sh", "-c", _ENTER, "sh", str(base), str(UNPACKED)]
         self._holder = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         assert self._holder.stdout is not None
         if self._holder.stdout.readline() != "ready\n":
             assert self._holder.stderr is not None
             raise AssertionError(f"no overlay: {self._holder.stderr.read()}")
         self._started: list[subprocess.Popen[bytes]] = []
+        self.checked = ""
+        """What `posthouse check` said, for tests that ask."""
 
     def _command(self, arguments: Sequence[object]) -> list[str]:
-        inside = ["nsenter", "-t", str(self._holder.pid), "-m", "chroot", str(self.path), *map(str, arguments)]
-        return inside
+        inside = ["nsenter", "-t", str(self._holder.pid), *self._spaces, "chroot", str(self.path)]
+        return [*inside, *map(str, arguments)]
 
     def run(
         self,

@@ -115,6 +115,7 @@ integer: Final = Kind("integer", _parse_integer)
 boolean: Final = Kind("yes | no", _parse_boolean)
 duration: Final = duration_of("s")
 text: Final = Kind("text", str)
+verbatim: Final = Kind("text with its blanks", str)
 words: Final = Kind("list", _parse_words)
 mode: Final = Kind("octal permissions", _parse_mode)
 size: Final = Kind("size in octets", _parse_size)
@@ -138,7 +139,7 @@ class Param(Generic[T_co]):
 
     def parse(self, value: str) -> T_co:
         """`value` is already expanded. Raises BadValue, with what would be accepted."""
-        parsed = self.kind.parse(value.strip())
+        parsed = self.kind.parse(value if self.kind is verbatim else value.strip())
         if isinstance(parsed, int | float) and not isinstance(parsed, bool):
             if self.minimum is not None and parsed < self.minimum:
                 raise BadValue(f"at least {self.minimum:g} is required, not {value!r}")

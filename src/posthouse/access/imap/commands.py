@@ -40,6 +40,7 @@ CAPABILITIES: Final = (
     "IMAP4rev1",
     "LITERAL+",
     "SASL-IR",
+    "LOGIN-REFERRALS",
     "ID",
     "ENABLE",
     "IDLE",

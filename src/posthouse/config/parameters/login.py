@@ -6,7 +6,7 @@ in dovecot.conf too, because they say what Dovecot has compiled in.
 
 from typing import Final
 
-from posthouse.config.parameter import Param, boolean, declare_dovecot, integer, one_of, size, text, words
+from posthouse.config.parameter import Param, boolean, declare_dovecot, integer, one_of, size, text, verbatim, words
 from posthouse.config.parameters.auth import dovecot_time
 
 # ── listeners ───────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -112,7 +112,7 @@ DEBUG_LOG_PATH: Final = declare_dovecot(
 LOG_TIMESTAMP: Final = declare_dovecot(
     Param(
         "log_timestamp",
-        text,
+        verbatim,
         "%b %d %H:%M:%S ",
         "What each line in those files begins with, in the words of strftime(3).",
         raw=True,
