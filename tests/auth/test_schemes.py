@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from posthouse.auth import crypt, digests
+from posthouse.auth import crypt, digests, schemes
 from posthouse.auth.schemes import (
     MAXIMAL_PASSWORD,
     SCHEMES,
@@ -229,3 +229,12 @@ def test_one_time_passwords_of_the_rfc(name: str, expected: str) -> None:
 )
 def test_which_hashes_should_be_made_anew(stored: str, weak: bool) -> None:
     assert is_weak(stored, "") is weak
+
+
+@pytest.mark.parametrize("scheme", ["ARGON2ID", "BLF-CRYPT", "SHA256-CRYPT", "SHA512-CRYPT"])
+def test_what_is_taken_without_computing_it_is_such_a_hash(scheme: str) -> None:
+    stored = make(scheme, b"secret")
+    assert schemes._ORDINARY.fullmatch(stored)
+    assert Hasher().checked(stored) == stored
+    for broken in (stored[:-1], stored + "x", stored.replace("$", "", 1), stored[:-2] + "!!"):
+        assert not schemes._ORDINARY.fullmatch(broken)

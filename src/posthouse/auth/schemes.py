@@ -292,6 +292,7 @@ _ORDINARY: Final = re.compile(
     r"\{(?:BLF-)?CRYPT\}\$2[aby]\$(?:0[4-9]|1[0-4])\$[./A-Za-z0-9]{53}"
     r"|\{(?:SHA256-)?CRYPT\}\$5\$[./A-Za-z0-9]{1,16}\$[./A-Za-z0-9]{43}"
     r"|\{(?:SHA512-)?CRYPT\}\$6\$[./A-Za-z0-9]{1,16}\$[./A-Za-z0-9]{86}"
+    r"|\{ARGON2ID\}\$argon2id\$v=19\$m=[0-9]{2,6},t=[1-9][0-9]?,p=[1-9]\$[A-Za-z0-9+/]{22}\$[A-Za-z0-9+/]{43}"
 )
 """Hashes that cost much and are surely hashes."""
 _STRONG_CRYPT: Final = ("$2", "$5$", "$6$", "$7$", "$y$", "$gy$")
