@@ -7,13 +7,16 @@ from pathlib import Path
 
 import apsw
 import pytest
+from alembic.config import Config
+from alembic.script import ScriptDirectory
 from hypothesis import given
 from hypothesis import strategies as st
 
-from posthouse.auth import app_passwords, schema
+from posthouse.auth import app_passwords, migrations, schema
 from posthouse.auth.directory import Account, Directory, DirectoryError, Login, Refused
 from posthouse.auth.names import BadName
 from posthouse.auth.schemes import Argon2Cost, Hasher, UnusablePassword
+from posthouse.auth.server_storage import REVISION
 
 CHEAP = Hasher(Argon2Cost(memory_octets=64 << 10, passes=1))
 
@@ -238,6 +241,15 @@ def test_a_directory_of_the_first_release_is_taken_over(tmp_path: Path) -> None:
     found.add_app_password("bob@example.org", "phone")
     assert [one.label for one in found.app_passwords("bob@example.org")] == ["phone"]
     found.close()
+
+
+def test_every_version_has_its_revision() -> None:
+    config = Config()
+    config.set_main_option("script_location", str(Path(migrations.__file__).parent))
+    scripts = ScriptDirectory.from_config(config)
+    revisions = [one.revision for one in scripts.walk_revisions()]
+    assert sorted(revisions) == [f"{number:04}" for number in range(1, len(schema.VERSIONS) + 1)]
+    assert scripts.get_heads() == [REVISION]
 
 
 def test_removing_an_account_or_a_domain_removes_what_hangs_on_it(directory: Directory) -> None:

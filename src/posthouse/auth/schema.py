@@ -1,7 +1,8 @@
 """The directory's tables, version by version.
 
 Plain SQL that MariaDB and PostgreSQL take as it is: VARCHAR with lengths that their indexes allow, times and sizes as
-BIGINT, truth values as SMALLINT. A version is never edited after a release; a change is a new entry at the end.
+BIGINT, truth values as SMALLINT. A version is never edited after a release; a change is a new entry at the end, a
+revision that runs it on servers (auth/migrations/versions), and the new picture in auth/metadata.py.
 """
 
 from typing import Final
