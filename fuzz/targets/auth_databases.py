@@ -1,8 +1,15 @@
-"""What LDAP servers answer, filters and attribute templates with a name to fill in, and the files that name them."""
+"""What LDAP and token servers answer, filters and attribute templates with a name to fill in, signed tokens, and the
+files of settings."""
+
+import asyncio
+import base64
+import json
 
 from fuzz.target import Target
 from posthouse.auth.databases.ldap import DnTemplate, LdapSettings, fields_of, parse_attributes
-from posthouse.auth.databases.lookup import BadDatabase, Question
+from posthouse.auth.databases.lookup import BadDatabase, DatabaseError, Question
+from posthouse.auth.databases.oauth2 import Oauth2Database
+from posthouse.auth.databases.signed_tokens import KeyDirectory, Refused, Terms, claims
 from posthouse.core.variables import LOGIN_VARIABLES, BadTemplate, Template
 from posthouse.protocol import ldap
 
@@ -12,7 +19,7 @@ _ENTRY = ldap.Entry(1, "uid=x", {"mail": ("a@example.org", "b"), "uid": ("x",)})
 def check(data: bytes) -> None:
     if not data:
         return
-    kind, octets = data[0] % 4, data[1:]
+    kind, octets = data[0] % 7, data[1:]
     text = octets.decode("utf-8", "surrogateescape")
     if kind == 0:
         _answers(octets)
@@ -20,8 +27,53 @@ def check(data: bytes) -> None:
         _filter(text)
     elif kind == 2:
         _file(text)
-    else:
+    elif kind == 3:
         _name(text)
+    elif kind == 4:
+        _token(text)
+    elif kind == 5:
+        header, _, body = octets.partition(b"\n")
+        _token(".".join((_base64(header), _base64(body), "AAAA")))
+    else:
+        _oauth2_file(text)
+
+
+def _base64(octets: bytes) -> str:
+    return base64.urlsafe_b64encode(octets).rstrip(b"=").decode()
+
+
+def _token(text: str) -> None:
+    """Nobody here has the key, so none is good; and no path leaves the directory."""
+
+    def read(path: str) -> bytes:
+        assert path.startswith("/keys/")
+        assert path.count("/") == 4
+        assert "/../" not in path + "/"
+        return base64.b64encode(b"s" * 64) if "/HS" in path else b""
+
+    try:
+        claims(text, KeyDirectory("/keys/", read, lambda path: read(path)), Terms((), "", 30))
+    except (Refused, DatabaseError):
+        return
+    raise AssertionError("a token was taken that nobody signed")
+
+
+def _oauth2_file(text: str) -> None:
+    said, _, rest = text.partition("\n")
+    try:
+        database = Oauth2Database("x", rest, lambda path: "", lambda path: b"", lambda path: 0, skew_s=30)
+    except BadDatabase:
+        return
+    found = asyncio.run(database.token(Question("bob"), "\n" + said))
+    assert found is not None
+    assert found.is_right is False
+    try:
+        fields = json.loads(said)
+    except (ValueError, RecursionError):
+        return
+    if isinstance(fields, dict):
+        judged = database._judge(fields, Question("bob@example.org"))
+        assert not judged.is_right or judged.fields["user"] == "bob@example.org"
 
 
 def _answers(octets: bytes) -> None:
@@ -101,11 +153,17 @@ TARGET = Target(
         b"\1*)(uid=*\n(&(objectClass=posixAccount)(|(uid=%u)(!(mail=a*%n*b))(cn:dn:2.4.6:=\\2a%d)(n>=%3u)(x=*)))",
         b"\2bob@example.org\nuris = ldap://localhost\nbase = dc=%Dd\npass_attrs = uid=user=%$, =home=/m/%{ldap:mail:x}\n"
         b"user_filter = (uid=%n)\nauth_bind = yes\nauth_bind_userdn = uid=%n,dc=x\nscope = base\n",
+        b"\4eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.AAAA",
+        b'\5{"alg": "HS256", "kid": "../x"}\n{"sub": "1", "azp": "a/b", "exp": 9999999999}',
+        b'\6{"email": "bob@example.org", "active": true, "scope": "imap"}\nintrospection_url = http://127.0.0.1/x\n'
+        b"scope = imap\npass_attrs = a=%{oauth2:email} b=%u\nactive_attribute = active\nusername_format = %Lu\n",
         b"\3a,b+c@x=y.example\nmail=user=%L$, =all=%{ldap_multi:mail:,:none}, =dn=%{ldap_dn}",
     ),
     words=(
         b"(", b")", b"&", b"|", b"!", b"*", b"\\2a", b"%u", b"%{ldap:", b"}", b"%$", b"=", b":=", b":dn:", b">=", b"~=",
         b",", b"+", b"\\", b"@", b".", b"\x30", b"\x04", b"\x0a", b"\x31", b"\x84", b"uris", b"base", b"tls",
+        b"alg", b"none", b"HS256", b"ES256", b"EdDSA", b"kid", b"azp", b"crit", b"exp", b'"', b"{", b"[", b"..", b"/",
+        b"introspection_mode", b"local", b"%{oauth2:", b"local_validation_key_dict", b"fs:posix:prefix=/",
     ),
     separator=b"\n",
     max_octets=2000,

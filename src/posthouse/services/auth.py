@@ -349,6 +349,7 @@ class AuthProcess(ProcessMain):
             configuration.read,
             threads=configuration.main[parameters.AUTH_SQL_THREADS],
             default_scheme=configuration.dovecot[parameters.DEFAULT_PASS_SCHEME],
+            token_clock_skew_s=configuration.main[parameters.AUTH_TOKEN_CLOCK_SKEW],
         )
 
     async def reload(self, configuration: Configuration) -> None:

@@ -17,6 +17,7 @@ from posthouse.auth.databases.embedded import EmbeddedDatabase
 from posthouse.auth.databases.ldap import LdapSettings, LdapUsers, addresses, parse_ldap_file, passwords
 from posthouse.auth.databases.ldap import Server as LdapServer
 from posthouse.auth.databases.lookup import BadDatabase, UserDatabase
+from posthouse.auth.databases.oauth2 import Oauth2Database, key_prefix, parse_oauth2_file
 from posthouse.auth.databases.prefetch import PrefetchDatabase
 from posthouse.auth.databases.queries import parse_query_file
 from posthouse.auth.databases.rehash import SqlRehash
@@ -26,10 +27,10 @@ from posthouse.auth.directory import Directory
 from posthouse.auth.server_directory import ServerDatabase, ServerDirectory
 from posthouse.config.dovecotconf import blocks
 
-PASS_DRIVERS: Final = ("sql", "ldap", "passwd-file", "static", "directory")
-QUERY_FILE_DRIVERS: Final = ("sql", "ldap")
+PASS_DRIVERS: Final = ("sql", "ldap", "oauth2", "passwd-file", "static", "directory")
+QUERY_FILE_DRIVERS: Final = ("sql", "ldap", "oauth2")
 """Whose args is a file of settings."""
-USER_DRIVERS: Final = (*PASS_DRIVERS, "prefetch")
+USER_DRIVERS: Final = (*(one for one in PASS_DRIVERS if one != "oauth2"), "prefetch")
 
 
 class Chains(msgspec.Struct, frozen=True):
@@ -58,6 +59,7 @@ def build(
     *,
     threads: int,
     default_scheme: str,
+    token_clock_skew_s: float,
 ) -> Chains:
     """`values` are dovecot.conf's; `read` gives the text of a query file. Raises BadDatabase, OSError."""
     sql: dict[str, SqlDatabase] = {}
@@ -79,6 +81,10 @@ def build(
                 if args not in ldap:
                     ldap[args] = LdapServer(LdapSettings(args, read(args), read), threads=threads)
                 return LdapUsers(ldap[args]) if kind == "userdb" else passwords(ldap[args])
+            case "oauth2" if kind == "passdb":
+                return Oauth2Database(
+                    args, read(args), read, lambda path: Path(path).read_bytes(), _stamp, skew_s=token_clock_skew_s
+                )
             case "passwd-file":
                 return PasswdFileDatabase(args, where, lambda path: Path(path).read_bytes(), _stamp)
             case "static":
@@ -126,6 +132,8 @@ def files(values: Mapping[str, str]) -> list[str]:
             if inside.get("driver") in ("sql", "passwd-file") and path.startswith("/"):
                 found.append(os.path.dirname(path.partition("%")[0]))
                 found += _sqlite_directories(path) if inside.get("driver") == "sql" else []
+            elif inside.get("driver") == "oauth2" and path.startswith("/"):
+                found += [os.path.dirname(one) for one in (key_prefix(_settings(path, parse_oauth2_file)),) if one]
     return list(dict.fromkeys(found))
 
 
@@ -137,14 +145,17 @@ def query_files(values: Mapping[str, str]) -> list[str]:
             path = inside.get("args", "")
             if inside.get("driver") in QUERY_FILE_DRIVERS and path.startswith("/"):
                 found.append(path)
-                if inside.get("driver") == "ldap":
-                    found += [one for one in (_ldap_settings(path).get("tls_ca_cert_file", ""),) if one]
+                if parse := _FILE_PARSERS.get(inside.get("driver", "")):
+                    found += [one for one in (_settings(path, parse).get("tls_ca_cert_file", ""),) if one]
     return list(dict.fromkeys(found))
 
 
-def _ldap_settings(path: str) -> dict[str, str]:
+_FILE_PARSERS: Final = {"ldap": parse_ldap_file, "oauth2": parse_oauth2_file}
+
+
+def _settings(path: str, parse: Callable[[str, str], dict[str, str]]) -> dict[str, str]:
     try:
-        return parse_ldap_file(Path(path).read_text("utf-8"), path)
+        return parse(Path(path).read_text("utf-8"), path)
     except (OSError, ValueError):
         return {}  # auth says what is wrong
 
@@ -156,10 +167,14 @@ def uses_network(values: Mapping[str, str]) -> bool:
             path = inside.get("args", "")
             if inside.get("driver") == "ldap":
                 try:
-                    if any(not one.path for one in addresses(_ldap_settings(path), path)):
+                    if any(not one.path for one in addresses(_settings(path, parse_ldap_file), path)):
                         return True
                 except BadDatabase:
                     continue  # auth says what is wrong
+            if inside.get("driver") == "oauth2":
+                found = _settings(path, parse_oauth2_file)
+                if found.get("tokeninfo_url") or found.get("introspection_url"):
+                    return True
             if inside.get("driver") == "sql":
                 try:
                     settings = parse_query_file(Path(path).read_text("utf-8"), path)

@@ -146,6 +146,16 @@ AUTH_SQL_THREADS: Final = declare(
         maximum=100,
     )
 )
+AUTH_TOKEN_CLOCK_SKEW: Final = declare(
+    Param(
+        "auth_token_clock_skew",
+        duration,
+        "30s",
+        "How far the clock of whoever signs bearer tokens may differ from ours: a token counts that much earlier and"
+        " longer.",
+        maximum=600,
+    )
+)
 AUTH_VERIFIED_CACHE_SIZE: Final = declare(
     Param(
         "auth_verified_cache_size",
@@ -409,7 +419,7 @@ MAIL_LOCATION: Final = declare_dovecot(
 
 _RULES: Final = one_of("return-ok", "return-fail", "return", "continue", "continue-ok", "continue-fail")
 for _block, _what, _drivers in (
-    ("passdb", "passwords", "sql, ldap, passwd-file, static, directory"),
+    ("passdb", "passwords", "sql, ldap, oauth2, passwd-file, static, directory"),
     ("userdb", "users", "sql, ldap, passwd-file, static, prefetch, directory"),
 ):
     for _name, _kind, _default, _doc in (
@@ -423,7 +433,7 @@ for _block, _what, _drivers in (
             "args",
             text,
             "",
-            "What the driver needs: the file of sql, ldap, passwd-file, the fields of static.",
+            "What the driver needs: the file of sql, ldap, oauth2, passwd-file, the fields of static.",
         ),
         ("default_fields", text, "", "Fields (name=value, with %variables) that the database need not give."),
         ("override_fields", text, "", "Fields (name=value, with %variables) that count whatever the database gives."),
