@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from posthouse.auth.databases.lookup import Question
 from posthouse.auth.passdb import Verdict
+from posthouse.auth.policy import Attempt
 from posthouse.protocol.sasl.mechanism import ServerMechanism
 from posthouse.runtime.ipc import Responder
 from posthouse.runtime.schema import Authenticate, AuthFailure, Record
@@ -19,7 +20,17 @@ MAXIMAL_DELAYED = 100_000
 
 
 class Exchange:
-    __slots__ = ("begun_s", "mechanism", "opens_mailbox", "question", "refused", "request", "until_s", "verdict")
+    __slots__ = (
+        "attempt",
+        "begun_s",
+        "mechanism",
+        "opens_mailbox",
+        "question",
+        "refused",
+        "request",
+        "until_s",
+        "verdict",
+    )
 
     def __init__(
         self,
@@ -39,6 +50,8 @@ class Exchange:
         """What the databases said, while the client still has to prove that it knows the secret."""
         self.refused: AuthFailure | None = None
         """How it ends after the client's next message, whatever that is."""
+        self.attempt: Attempt | None = None
+        """What the policy server was told about it."""
         self.begun_s = now_s
         self.until_s = now_s + timeout_s
 

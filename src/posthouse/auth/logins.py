@@ -16,6 +16,7 @@ from posthouse.auth.exchange import DelayedAnswers, Exchange, Exchanges
 from posthouse.auth.failures import Failures
 from posthouse.auth.loglines import AnonymousLogin, LoginError, LoginFailed, WrongLogins
 from posthouse.auth.passdb import PassDb, Verdict
+from posthouse.auth.policy import Attempt, Decision, Policy
 from posthouse.auth.tickets import Tickets
 from posthouse.core.logline import LogLine
 from posthouse.protocol.sasl.known import SERVER_MECHANISMS, offered
@@ -85,6 +86,7 @@ class Logins:
         self.failures = failures
         self.terms: Terms
         self.passdb: PassDb
+        self.policy: Policy | None = None
         self.delayed = DelayedAnswers(monotonic)
         self._emit = emit
         self._monotonic = monotonic
@@ -199,6 +201,26 @@ class Logins:
         self._go_on(exchanges, exchange, said, respond)
 
     def _go_on(self, exchanges: Exchanges, exchange: Exchange, said: Said, respond: Responder) -> None:
+        policy = self.policy
+        if (
+            policy is None
+            or exchange.attempt is not None
+            or not isinstance(said, Credentials | NeedSecret | Token | Claim)
+        ):
+            self._look_up(exchanges, exchange, said, respond)
+            return
+        password = said.password if isinstance(said, Credentials) else None
+        attempt = exchange.attempt = Attempt(exchange.request.certified or said.authcid, password, exchange.question)
+
+        def decided(decision: Decision) -> None:
+            if decision is Decision.GO_ON:
+                self._look_up(exchanges, exchange, said, respond)
+            else:
+                self._reject(exchanges, exchange, Verdict(attempt.login), decision, respond)
+
+        policy.before(attempt, decided)
+
+    def _look_up(self, exchanges: Exchanges, exchange: Exchange, said: Said, respond: Responder) -> None:
         question = exchange.question
 
         def judged(verdict: Verdict, password: bytes | None = None) -> None:
@@ -272,6 +294,44 @@ class Logins:
         password: bytes | None = None,
     ) -> None:
         """`password` as the client showed it, if it did."""
+        policy, attempt = self.policy, exchange.attempt
+        if policy is None or attempt is None or verdict.is_temporary:
+            self._finish(exchanges, exchange, verdict, respond, password)
+            return
+
+        def decided(decision: Decision) -> None:
+            if decision is Decision.GO_ON or not verdict.is_right:
+                # Of a wrong password there is nothing more to refuse.
+                policy.report(attempt, success=verdict.is_right, policy_reject=decision is not Decision.GO_ON)
+                self._finish(exchanges, exchange, verdict, respond, password)
+            else:
+                self._reject(exchanges, exchange, verdict, decision, respond)
+
+        policy.after(attempt, success=verdict.is_right, answer=decided)
+
+    def _reject(
+        self, exchanges: Exchanges, exchange: Exchange, verdict: Verdict, decision: Decision, respond: Responder
+    ) -> None:
+        """The policy server will not have it, or cannot be asked. Either says nothing about the password."""
+        attempt = exchange.attempt
+        if decision is Decision.UNKNOWN:
+            respond(AuthFailure(True, "the policy server cannot be asked"))
+            return
+        if self.policy is not None and attempt is not None:
+            self.policy.report(attempt, success=False, policy_reject=True)
+        refused = Verdict(verdict.user, reason="refused by the policy server", database="policy")
+        self._finish(exchanges, exchange, refused, respond, by_policy=True)
+
+    def _finish(
+        self,
+        exchanges: Exchanges,
+        exchange: Exchange,
+        verdict: Verdict,
+        respond: Responder,
+        password: bytes | None = None,
+        *,
+        by_policy: bool = False,
+    ) -> None:
         request = exchange.request
         if verdict.is_right:
             self.failures.succeeded(request.remote, verdict.user)
@@ -294,7 +354,7 @@ class Logins:
             return
         if self.terms.is_verbose:
             self._emit(LoginFailed(verdict.database, verdict.user, request.remote, request.log_session, verdict.reason))
-        if not request.no_penalty:
+        if not request.no_penalty and not by_policy:
             self.failed(request.remote, request.service, verdict, password)
         failure = AuthFailure(False, verdict.reason, disabled=verdict.is_disabled)
         told: bytes = getattr(exchange.mechanism, "refusal", b"")

@@ -62,6 +62,7 @@ from posthouse.auth.master_clients import MasterClient
 from posthouse.auth.mechanism_secrets import Decoys
 from posthouse.auth.opening import file_of, server_directory
 from posthouse.auth.passdb import PassDb, Verdict
+from posthouse.auth.policy import Policy, UnusablePolicy
 from posthouse.auth.schemes import Argon2Cost, Hasher
 from posthouse.auth.server_directory import ServerDirectory
 from posthouse.auth.tickets import Tickets
@@ -69,6 +70,7 @@ from posthouse.auth.userdb import UserDb
 from posthouse.auth.verified import VerifiedCache
 from posthouse.config.configuration import Configuration
 from posthouse.config.parameters import auth as parameters
+from posthouse.config.parameters import auth_policy
 from posthouse.config.parameters.general import MYHOSTNAME, RECIPIENT_DELIMITER
 from posthouse.config.parameters.login import LOGIN_TRUSTED_NETWORKS
 from posthouse.config.parameters.master import VIRTUAL_USER
@@ -330,6 +332,9 @@ class AuthProcess(ProcessMain):
             spawn=self._spawn,
             trouble=self._trouble,
         )
+        if self._logins.policy is not None:
+            self._logins.policy.close()
+        self._logins.policy = self._policy(configuration)
         self._userdb = UserDb(
             self._chains.userdbs,
             home=dovecot[parameters.MAIL_HOME],
@@ -340,6 +345,36 @@ class AuthProcess(ProcessMain):
             valid_uids=(dovecot[parameters.FIRST_VALID_UID], dovecot[parameters.LAST_VALID_UID]),
             trouble=self._trouble,
         )
+
+    def _policy(self, configuration: Configuration) -> Policy | None:
+        dovecot = configuration.dovecot
+        if not dovecot[auth_policy.AUTH_POLICY_SERVER_URL]:
+            return None
+        # Loaded where it is configured.
+        from posthouse.auth.policy_server import BadPolicy, PolicyServer, PolicySettings
+
+        settings = PolicySettings(
+            dovecot[auth_policy.AUTH_POLICY_SERVER_URL],
+            dovecot[auth_policy.AUTH_POLICY_SERVER_API_HEADER],
+            dovecot[auth_policy.AUTH_POLICY_SERVER_TIMEOUT_MSECS] / 1000,
+            dovecot[auth_policy.AUTH_POLICY_HASH_MECH],
+            dovecot[auth_policy.AUTH_POLICY_HASH_NONCE],
+            dovecot[auth_policy.AUTH_POLICY_HASH_TRUNCATE],
+            dovecot[auth_policy.AUTH_POLICY_REQUEST_ATTRIBUTES],
+            dovecot[auth_policy.AUTH_POLICY_REJECT_ON_FAIL],
+            dovecot[auth_policy.AUTH_POLICY_CHECK_BEFORE_AUTH],
+            dovecot[auth_policy.AUTH_POLICY_CHECK_AFTER_AUTH],
+            dovecot[auth_policy.AUTH_POLICY_REPORT_AFTER_AUTH],
+            dovecot[auth_policy.AUTH_POLICY_LOG_ONLY],
+            configuration.main[auth_policy.AUTH_POLICY_DELAY_LIMIT],
+        )
+        try:
+            return PolicyServer(
+                settings, spawn=self._spawn, say=lambda words: self._say(Level.INFO, words), trouble=self._trouble
+            )
+        except (BadPolicy, OSError) as error:
+            self._say(Level.ERROR, f"Error: {error}: the policy server is not asked")
+            return UnusablePolicy() if settings.rejects_on_fail else None
 
     def _built(self, configuration: Configuration) -> Chains:
         return build(
@@ -382,6 +417,8 @@ class AuthProcess(ProcessMain):
         for task in list(self._tasks):
             task.cancel()
         self._chains.close()
+        if self._logins.policy is not None:
+            self._logins.policy.close()
         self._pool.close()
         self._books.close()
         if self._server is not None:

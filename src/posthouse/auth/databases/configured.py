@@ -17,7 +17,7 @@ from posthouse.auth.databases.embedded import EmbeddedDatabase
 from posthouse.auth.databases.ldap import LdapSettings, LdapUsers, addresses, parse_ldap_file, passwords
 from posthouse.auth.databases.ldap import Server as LdapServer
 from posthouse.auth.databases.lookup import BadDatabase, UserDatabase
-from posthouse.auth.databases.oauth2 import Oauth2Database, key_prefix, parse_oauth2_file
+from posthouse.auth.databases.oauth2_file import key_prefix, parse_oauth2_file
 from posthouse.auth.databases.prefetch import PrefetchDatabase
 from posthouse.auth.databases.queries import parse_query_file
 from posthouse.auth.databases.rehash import SqlRehash
@@ -82,6 +82,9 @@ def build(
                     ldap[args] = LdapServer(LdapSettings(args, read(args), read), threads=threads)
                 return LdapUsers(ldap[args]) if kind == "userdb" else passwords(ldap[args])
             case "oauth2" if kind == "passdb":
+                # Loaded where it is configured: master imports this module too, and all others are forked from it.
+                from posthouse.auth.databases.oauth2 import Oauth2Database
+
                 return Oauth2Database(
                     args, read(args), read, lambda path: Path(path).read_bytes(), _stamp, skew_s=token_clock_skew_s
                 )
@@ -161,7 +164,9 @@ def _settings(path: str, parse: Callable[[str, str], dict[str, str]]) -> dict[st
 
 
 def uses_network(values: Mapping[str, str]) -> bool:
-    """Is one of the databases not on this machine? Asked by master, before auth is jailed."""
+    """Is one of the databases not on this machine, or a policy server asked? Read by master, before auth is jailed."""
+    if values.get("auth_policy_server_url"):
+        return True
     for kind in ("passdb", "userdb"):
         for _, inside in blocks(values, kind):
             path = inside.get("args", "")

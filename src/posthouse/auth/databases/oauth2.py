@@ -15,7 +15,7 @@ from urllib.parse import quote
 import msgspec
 
 from posthouse.auth.databases.lookup import BadDatabase, DatabaseError, PassFound, Question
-from posthouse.auth.databases.queries import parse_query_file
+from posthouse.auth.databases.oauth2_file import UNSUPPORTED, key_prefix, parse_oauth2_file
 from posthouse.auth.databases.signed_tokens import KeyDirectory, Refused, Terms, claims
 from posthouse.auth.http_client import BadUrl, HttpAnswer, HttpClient, HttpError, Url, basic
 from posthouse.core.variables import LOGIN_VARIABLES, BadTemplate, Template
@@ -25,38 +25,10 @@ TIMEOUT_S: Final = 10.0
 MAXIMAL_TOKEN_OCTETS: Final = 16 * 1024
 """It travels in a header; servers take no longer ones."""
 MAXIMAL_FIELDS: Final = 200
-WORKS: Final = frozenset(
-    (
-        "tokeninfo_url", "introspection_url", "introspection_mode", "force_introspection", "local_validation_key_dict",
-        "username_attribute", "username_format", "active_attribute", "active_value", "client_id", "client_secret",
-        "scope", "issuers", "pass_attrs", "timeout_msecs", "tls_ca_cert_file", "tls_allow_invalid_cert",
-        "tls_cipher_suite",
-    )
-)  # fmt: skip
-WITHOUT_EFFECT: Final = frozenset(
-    ("debug", "max_idle_time_msecs", "max_parallel_connections", "max_pipelined_requests", "openid_configuration_url")
-)
-"""Connections have limits of our own; RFC 7628's refusal names no configuration yet."""
-UNSUPPORTED: Final = frozenset(
-    ("grant_url", "use_grant_password", "rawlog_dir", "send_auth_headers", "tls_ca_cert_dir", "tls_cert_file",
-     "tls_key_file")
-)  # fmt: skip
 MODES: Final = ("auth", "get", "post", "local")
 _TOKEN: Final = re.compile(r"[A-Za-z0-9\-._~+/]+=*")
 """RFC 6750 s2.1: nothing else can stand in a header, and nothing else is sent."""
 _OF_TOKEN: Final = re.compile(r"\{oauth2:([A-Za-z0-9_.-]+)\}")
-_KEY_DICT: Final = re.compile(r"fs:posix:prefix=(/.*)")
-
-
-def parse_oauth2_file(text: str, path: str) -> dict[str, str]:
-    """Raises BadDatabase."""
-    return parse_query_file(text, path, WORKS | WITHOUT_EFFECT | UNSUPPORTED)
-
-
-def key_prefix(settings: Mapping[str, str]) -> str:
-    """Of the files with keys; "" if they are elsewhere."""
-    match = _KEY_DICT.fullmatch(settings.get("local_validation_key_dict", ""))
-    return match[1] if match is not None else ""
 
 
 class _Rule(msgspec.Struct, frozen=True):

@@ -3,6 +3,7 @@
 from posthouse.config.parameters import (
     access,
     auth,
+    auth_policy,
     general,
     intake,
     local,
@@ -18,6 +19,7 @@ from posthouse.config.parameters import (
 __all__ = [
     "access",
     "auth",
+    "auth_policy",
     "general",
     "intake",
     "local",
