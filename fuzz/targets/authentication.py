@@ -1,4 +1,5 @@
-"""Lines of Dovecot's auth and master protocols and of Courier's, SQL query files with a name to bind, passwd-files, and stored passwords."""
+"""Lines of Dovecot's auth and master protocols and of Courier's, SQL query files with a name to bind, passwd-files, and
+stored passwords."""
 
 import asyncio
 
@@ -11,6 +12,7 @@ from posthouse.auth.databases.simple import PasswdFileDatabase
 from posthouse.auth.schemes import UnknownScheme, verify
 from posthouse.protocol import courier_authdaemon as authdaemon
 from posthouse.protocol import dovecot_auth as wire
+from posthouse.protocol import dovecot_auth_client as server
 from posthouse.protocol import dovecot_master as master
 
 _CONNECTION = apsw.Connection(":memory:")
@@ -24,7 +26,7 @@ _SLOW = ("argon2", "ARGON2", "PBKDF2", "SCRAM", "OTP", "-CRYPT", "{CRYPT", "$2",
 def check(data: bytes) -> None:
     if not data:
         return
-    kind, octets = data[0] % 6, data[1:]
+    kind, octets = data[0] % 7, data[1:]
     text = octets.decode("utf-8", "surrogateescape")
     if kind == 0:
         _line(octets)
@@ -36,6 +38,8 @@ def check(data: bytes) -> None:
         _stored(text)
     elif kind == 4:
         _master_lines(octets)
+    elif kind == 5:
+        _server_lines(octets)
     else:
         _authdaemon(octets)
 
@@ -66,6 +70,15 @@ def _master_lines(octets: bytes) -> None:
                 parsed.has("victim")
             case _:
                 pass
+
+
+def _server_lines(octets: bytes) -> None:
+    for one in octets.split(b"\n"):
+        try:
+            said = server.parse(one)
+        except wire.BadLine:
+            continue
+        assert not isinstance(said, server.Ok) or said.user, "whom would it let in?"
 
 
 def _authdaemon(octets: bytes) -> None:

@@ -9,6 +9,7 @@ from typing import Final
 
 from posthouse.cli.layout import unreachable, unreadable_code
 from posthouse.config.configuration import Configuration
+from posthouse.config.foreign_auth_place import auth_socket
 from posthouse.config.parameters.master import JAIL_PROCESSES
 from posthouse.runtime import jail
 from posthouse.runtime.listeners import ListenError
@@ -91,6 +92,7 @@ def run_master(
         load=load,
         close_jail=close_jail,
         opens=jails.opened_by_master,
+        auth_server=auth_socket,
         sockets=sockets or {},
         on_ready=on_ready,
         on_turn=on_turn,

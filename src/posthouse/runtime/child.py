@@ -26,7 +26,9 @@ from posthouse.config.parameters.master import PROCESS_SCHEDULING, SYSLOG_NAME
 from posthouse.core.logline import Level, LogLine, Message
 from posthouse.runtime.clock import SystemClock
 from posthouse.runtime.control_channel import (
+    AuthServer,
     ChannelClosed,
+    ConnectAuthServer,
     ControlChannel,
     Drain,
     Failed,
@@ -215,6 +217,7 @@ class _Life:
         loop.add_signal_handler(signal.SIGTERM, self._on_sigterm)
         self._context.request_restart = self._request_restart
         self._context.request_log_files = self._request_log_files
+        self._context.request_auth_server = self._request_auth_server
         starting = loop.create_task(self._process.start())
         await asyncio.wait((starting, self._end), return_when=asyncio.FIRST_COMPLETED)
         if starting.done():
@@ -263,6 +266,9 @@ class _Life:
                 case Reload(packed, opened):
                     descriptors = dict(zip(opened, self._channel.take_descriptors(len(opened)), strict=True))
                     self._run(self._reload(Configuration.unpack(packed), descriptors), "reload")
+                case AuthServer(error):
+                    given = self._channel.take_descriptors(0 if error else 1)
+                    self._process.auth_server(given[0] if given else -1, error)
                 case LogFiles(paths):
                     self._process.log_files(dict(zip(paths, self._channel.take_descriptors(len(paths)), strict=True)))
                 case _:
@@ -315,7 +321,7 @@ class _Life:
 
     # ── messages to master ──
 
-    def _send(self, message: Ready | Failed | Restart | OpenLogFiles) -> None:
+    def _send(self, message: Ready | Failed | Restart | OpenLogFiles | ConnectAuthServer) -> None:
         self._channel.send(message)
         if self._channel.has_output:  # only if master does not read for a long time
             asyncio.get_running_loop().call_later(0.1, self._channel.flush)
@@ -326,6 +332,9 @@ class _Life:
 
     def _request_log_files(self) -> None:
         self._send(OpenLogFiles())
+
+    def _request_auth_server(self) -> None:
+        self._send(ConnectAuthServer())
 
     def _on_loop_error(self, loop: asyncio.AbstractEventLoop, what: Mapping[str, object]) -> None:  # noqa: ARG002
         # One callback, one session: it has lost its way and its transport is closed by asyncio; the thousands of others

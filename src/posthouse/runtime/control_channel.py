@@ -75,8 +75,18 @@ class OpenLogFiles(Message, frozen=True):
     """control to master: the log files were moved away; open them again."""
 
 
-FromMaster = Reload | Drain | Stop | LogFiles
-FromChild = Ready | Failed | Restart | OpenLogFiles
+class ConnectAuthServer(Message, frozen=True):
+    """auth to master: connect to the socket of smtpd_sasl_path, which belongs to others."""
+
+
+class AuthServer(Message, frozen=True):
+    """Master to auth: the connection (one descriptor), or why there is none."""
+
+    error: str = ""
+
+
+FromMaster = Reload | Drain | Stop | LogFiles | AuthServer
+FromChild = Ready | Failed | Restart | OpenLogFiles | ConnectAuthServer
 _decoder: Final = msgspec.msgpack.Decoder(FromMaster | FromChild)
 _encoder: Final = msgspec.msgpack.Encoder()
 

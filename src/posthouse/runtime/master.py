@@ -41,7 +41,9 @@ from posthouse.runtime import listeners, log_files, memory, ready, sockets
 from posthouse.runtime.clock import SystemClock
 from posthouse.runtime.control_channel import (
     MAX_DESCRIPTORS,
+    AuthServer,
     ChannelClosed,
+    ConnectAuthServer,
     ControlChannel,
     Drain,
     Failed,
@@ -61,7 +63,7 @@ from posthouse.runtime.pid_file import PidFile
 from posthouse.runtime.preload import preload
 from posthouse.runtime.privileges import Identity
 from posthouse.runtime.process import IpcListener
-from posthouse.runtime.schema import CONTROL, Endpoint
+from posthouse.runtime.schema import AUTH_LOGIN, CONTROL, Endpoint
 from posthouse.runtime.spec import ProcessSpec, Replacement, Workers
 from posthouse.runtime.supervision import Child, Phase, Slot
 
@@ -91,6 +93,8 @@ class Installation:
     close_jail: Callable[[ProcessSpec, Configuration, Identity | None], str]
     opens: Callable[[ProcessSpec, Configuration], Sequence[str]] = lambda *_: ()
     """Files that a process reads at a reload and may not open by itself."""
+    auth_server: Callable[[Configuration], str] = lambda _: ""
+    """The Unix socket of a foreign auth server, to which only master may connect."""
     sockets: Mapping[tuple[str, int], socket.socket] = field(default_factory=dict)
     """Bound by the command already, by (host, port)."""
     on_ready: Callable[[], None] = lambda: None
@@ -410,6 +414,8 @@ class Master:
                 self._say(Level.WARNING, f"warning: {child.name} asks to be started again: {reason}")
             case OpenLogFiles() if child.spec.name == CONTROL.server:
                 self._reopen_logs()
+            case ConnectAuthServer() if child.spec.name == AUTH_LOGIN.server:
+                self._connect_auth_server(child)
             case _:
                 self._say(Level.WARNING, f"warning: {child.name} sent {type(message).__name__}")
 
@@ -600,6 +606,17 @@ class Master:
         slot.finishing.add(child)
         self._send(child, Drain(limit))
         self._later(limit + child_process.ORPHAN_LIMIT_S + _KILL_GRACE_S, lambda: self._kill(child))
+
+    def _connect_auth_server(self, child: Child) -> None:
+        """The one socket that the configuration names; connecting to a Unix socket never waits."""
+        path = self._installation.auth_server(self._configuration)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as sock:
+            try:
+                sock.connect(path)
+            except OSError as error:
+                self._send(child, AuthServer(error.strerror or str(error)))
+            else:
+                self._send(child, AuthServer(), (sock.fileno(),))
 
     def _reopen_logs(self) -> None:
         """After logrotate moved the files (SIGUSR1, or control noticed)."""

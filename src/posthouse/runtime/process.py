@@ -61,6 +61,9 @@ class Context:
     """Stop in order and be started again by master, for this reason."""
     request_log_files: Callable[[], None] = field(default=lambda: None)
     """For control only: master opens the log files again and hands them to `ProcessMain.log_files`."""
+    request_auth_server: Callable[[], None] = field(default=lambda: None)
+    """For auth only: master connects to the server of smtpd_sasl_path, and hands the connection to
+    `ProcessMain.auth_server`."""
     servers: list[Server] = field(default_factory=list)
     """Made by `serve`."""
 
@@ -135,6 +138,11 @@ class ProcessMain:
         """For control only: freshly opened log files by path; they are the process's to close."""
         for one in descriptors.values():
             os.close(one)
+
+    def auth_server(self, descriptor: int, error: str) -> None:
+        """For auth only: a connection with the foreign auth server (-1 with an error); it is the process's to close."""
+        if not error:
+            os.close(descriptor)
 
     async def drain(self) -> None:
         """Accept nothing new, let sessions end; called before `stop` when there is time. Returns when none is left or

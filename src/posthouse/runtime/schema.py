@@ -362,6 +362,18 @@ class CancelAuth(Note, frozen=True):
     session: int
 
 
+class Mechanisms(Record, frozen=True):
+    """Name and flags (Dovecot's words) of each; none while the server that checks the passwords is away."""
+
+    mechanisms: tuple[tuple[str, tuple[str, ...]], ...]
+
+
+class AskMechanisms(Request, frozen=True):
+    """Which SASL mechanisms may be offered to SMTP clients?"""
+
+    replies: ClassVar = (Mechanisms,)
+
+
 class DirectoryValues(Record, frozen=True):
     """None: no such key. For "aliases" the targets; for "domains" and "accounts" one value."""
 
@@ -537,7 +549,7 @@ QUEUE_DELIVERY: Final = Endpoint("delivery", "queue", (Register, Written), issue
 QUEUE_ADMIN: Final = Endpoint("admin", "queue", (ListQueue, FlushMessage, Flush, ChangeMessages, ReadMessage))
 QUEUE_SHOW: Final = Endpoint("show", "queue", (ListQueue, FlushMessage, Flush))
 TABLES: Final = Endpoint("tables", "tables", (Resolve, ExpandVirtual, LookupAlias, Lookup, SealFor))
-AUTH_LOGIN: Final = Endpoint("login", "auth", (Authenticate, ContinueAuth, CancelAuth))
+AUTH_LOGIN: Final = Endpoint("login", "auth", (Authenticate, ContinueAuth, CancelAuth, AskMechanisms))
 AUTH_USERDB: Final = Endpoint("userdb", "auth", (LookupUser, Redeem))
 AUTH_DIRECTORY: Final = Endpoint("directory", "auth", (LookupDirectory,))
 MAILBOX_HANDOVER: Final = Endpoint("handover", "mailbox", (Handover,), descriptors=True)

@@ -54,6 +54,7 @@ from posthouse.auth.directory import Directory, DirectoryError
 from posthouse.auth.enquiries import Enquiries
 from posthouse.auth.exchange import Exchanges
 from posthouse.auth.failures import Failures, Limits, networks
+from posthouse.auth.foreign_auth import ForeignAuth
 from posthouse.auth.foreign_clients import ForeignClient
 from posthouse.auth.hashing import HashPool
 from posthouse.auth.loginname import LoginNames
@@ -69,6 +70,7 @@ from posthouse.auth.tickets import Tickets
 from posthouse.auth.userdb import UserDb
 from posthouse.auth.verified import VerifiedCache
 from posthouse.config.configuration import Configuration
+from posthouse.config.foreign_auth_place import foreign_auth_place
 from posthouse.config.parameters import auth as parameters
 from posthouse.config.parameters import auth_policy
 from posthouse.config.parameters.general import MYHOSTNAME, RECIPIENT_DELIMITER
@@ -120,6 +122,7 @@ class AuthProcess(ProcessMain):
         self._foreign: dict[ForeignClient, Exchanges] = {}
         self._foreign_servers: list[asyncio.Server] = []
         self._public: set[str] = set()
+        self._elsewhere: ForeignAuth | None = None
         self._enquirers: set[CourierClient | MasterClient] = set()
 
     def before_jail(self) -> None:
@@ -319,6 +322,7 @@ class AuthProcess(ProcessMain):
             rehashes=main[parameters.AUTH_REHASH_WEAK_PASSWORDS],
             mechanisms=frozenset(name.upper() for name in dovecot[parameters.AUTH_MECHANISMS]),
         )
+        self._set_foreign_auth(configuration)
         self._logins.passdb = PassDb(
             blocks=self._chains.passdbs,
             masters=self._chains.masters,
@@ -376,6 +380,24 @@ class AuthProcess(ProcessMain):
             self._say(Level.ERROR, f"Error: {error}: the policy server is not asked")
             return UnusablePolicy() if settings.rejects_on_fail else None
 
+    def _set_foreign_auth(self, configuration: Configuration) -> None:
+        place = foreign_auth_place(configuration)
+        if place == (self._elsewhere.place if self._elsewhere is not None else ""):
+            return
+        if self._elsewhere is not None:
+            self._elsewhere.close()
+        self._elsewhere = None
+        if place:
+            self._elsewhere = ForeignAuth(
+                place,
+                pid=os.getpid(),
+                timeout_s=configuration.main[parameters.AUTH_EXCHANGE_TIMEOUT],
+                limit=configuration.main[parameters.AUTH_EXCHANGE_LIMIT],
+                ask_master=self.context.request_auth_server,
+                report=lambda words: self._trouble("auth", words),
+            )
+            self._elsewhere.start()
+
     def _built(self, configuration: Configuration) -> Chains:
         return build(
             configuration.dovecot.values,
@@ -399,6 +421,12 @@ class AuthProcess(ProcessMain):
             self._chains = chains
         self._configure(configuration)
 
+    def auth_server(self, descriptor: int, error: str) -> None:
+        if self._elsewhere is not None:
+            self._elsewhere.opened(descriptor, error)
+        else:
+            super().auth_server(descriptor, error)
+
     async def drain(self) -> None:
         for foreign in self._foreign_servers:
             foreign.close()
@@ -408,6 +436,8 @@ class AuthProcess(ProcessMain):
         if self._sweeper is not None:
             self._sweeper.cancel()
         self._logins.delayed.flush()
+        if self._elsewhere is not None:
+            self._elsewhere.close()
         for server in self._servers:
             server.close()
         for foreign in self._foreign_servers:
@@ -478,6 +508,9 @@ class AuthProcess(ProcessMain):
         descriptors: list[int],  # noqa: ARG002
         respond: Responder | None,
     ) -> None:
+        if self._elsewhere is not None:
+            self._elsewhere.on_record(connection, record, respond)
+            return
         self._logins.on_record(self._exchanges[connection], record, respond)
 
     def _enter(self, verdict: Verdict, service: str, password: bytes | None) -> None:

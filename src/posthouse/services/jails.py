@@ -12,6 +12,7 @@ from posthouse.auth.databases.configured import files as database_files
 from posthouse.auth.databases.configured import query_files, uses_network
 from posthouse.auth.opening import directory_of, is_on_another_host
 from posthouse.config.configuration import Configuration
+from posthouse.config.foreign_auth_place import foreign_auth_place
 from posthouse.config.parameters.auth import DIRECTORY_DATABASE, MAIL_HOME, MAIL_LOCATION
 from posthouse.config.parameters.general import QUEUE_DIRECTORY, VIRTUAL_MAILBOX_BASE
 from posthouse.config.parameters.master import MAIL_STORE_DIRECTORIES
@@ -54,6 +55,7 @@ def rules(spec: ProcessSpec, configuration: Configuration) -> Rules:
             write += [one for one in (directory_of(main[DIRECTORY_DATABASE]),) if one]
             read += database_files(configuration.dovecot.values)
             connects = connects or uses_network(configuration.dovecot.values)
+            connects = connects or foreign_auth_place(configuration).startswith("inet:")
             connects = connects or is_on_another_host(main[DIRECTORY_DATABASE])
         case Jail.NETWORK_ONLY | Jail.LOGS | Jail.RECIPIENT:
             pass

@@ -542,7 +542,24 @@ SMTPD_SASL_AUTH_ENABLE: Final = declare(
         "smtpd_sasl_auth_enable",
         boolean,
         "no",
-        "Whether clients may authenticate; passwords are checked by the auth process whatever smtpd_sasl_type says.",
+        "Whether clients may authenticate.",
+    )
+)
+SMTPD_SASL_TYPE: Final = declare(
+    Param(
+        "smtpd_sasl_type",
+        one_of("dovecot", "cyrus"),
+        "dovecot",
+        "What smtpd_sasl_path is: dovecot, or cyrus, which means our own auth process whatever the path says.",
+    )
+)
+SMTPD_SASL_PATH: Final = declare(
+    Param(
+        "smtpd_sasl_path",
+        text,
+        "",
+        "The auth socket of another Dovecot that checks passwords (a path or inet:host:port); empty, or a socket that"
+        " dovecot.conf makes: our own auth process.",
     )
 )
 SMTPD_SASL_SECURITY_OPTIONS: Final = declare(

@@ -33,18 +33,24 @@ SEE ALSO
 import asyncio
 from typing import Final
 
+from posthouse.config.foreign_auth_place import foreign_auth_place
 from posthouse.config.parameters import smtpd as parameters
 from posthouse.config.parameters.master import SYSLOG_NAME
+from posthouse.core.reply import MailError
 from posthouse.runtime.dns import Resolver
 from posthouse.runtime.dns_config import DnsConfig
 from posthouse.runtime.process import Context, Listener, ProcessMain
+from posthouse.runtime.schema import AskMechanisms, Mechanisms
 from posthouse.services.smtpd.accepting import Acceptor
 from posthouse.services.smtpd.colleagues import Colleagues
 from posthouse.services.smtpd.house import House
-from posthouse.services.smtpd.listening import Listening, TlsContexts
+from posthouse.services.smtpd.listening import Listening, TlsContexts, own_mechanisms
 from posthouse.services.smtpd.session import Session
 
 BACKLOG: Final = 4096
+_ASK_AGAIN_S: Final = 30.0
+_ASK_SOON_S: Final = 1.0
+"""Between two questions for the mechanisms of a foreign auth server."""
 _FIRST_LEASE_S: Final = 30.0
 """How long to wait for the queue before serving clients that would only hear 451."""
 
@@ -55,15 +61,19 @@ class SmtpdProcess(ProcessMain):
         self._listenings: list[tuple[Listener, Listening]] = []
         self._servers: list[asyncio.Server | Acceptor] = []
         self._house: House | None = None
+        self._asks_mechanisms = False
+        self._asking: asyncio.Task[None] | None = None
 
     def before_jail(self) -> None:
         """Certificates, keys, lists in files, the resolver's files."""
         settings = self.context.settings
         self._dns = DnsConfig.read(settings)
         contexts = TlsContexts()
+        self._asks_mechanisms = bool(foreign_auth_place(self.context.configuration))
         for listener in self.context.listeners:
             listening = Listening(listener, self.context.emit, settings[SYSLOG_NAME], contexts)
-            listening.set_mechanisms(self.context.configuration.dovecot)
+            if not self._asks_mechanisms:
+                listening.set_mechanisms(own_mechanisms(self.context.configuration.dovecot))
             self._listenings.append((listener, listening))
 
     async def start(self) -> None:
@@ -74,6 +84,8 @@ class SmtpdProcess(ProcessMain):
         )
         colleagues.start()
         house.start()
+        if self._asks_mechanisms:
+            self._asking = asyncio.get_running_loop().create_task(self._ask_mechanisms(colleagues))
         await colleagues.wait_for_queue(_FIRST_LEASE_S)
         loop = asyncio.get_running_loop()
         for listener, listening in self._listenings:
@@ -83,6 +95,20 @@ class SmtpdProcess(ProcessMain):
             server = await loop.create_server(_Factory(house, listening), sock=listener.sock, backlog=BACKLOG)
             self._servers.append(server)
 
+    async def _ask_mechanisms(self, colleagues: Colleagues) -> None:
+        """The server that checks the passwords is another one, and may come, go and change. Without it no AUTH is
+        offered."""
+        while True:
+            known: dict[str, tuple[str, ...]] = {}
+            try:
+                answer = await colleagues.auth.call(AskMechanisms(), expect=Mechanisms)
+                known = dict(answer.mechanisms)
+            except MailError:
+                pass
+            for _, listening in self._listenings:
+                listening.set_mechanisms(known)
+            await asyncio.sleep(_ASK_AGAIN_S if known else _ASK_SOON_S)
+
     async def drain(self) -> None:
         """Nobody new; those who are here stay until they leave, or until `stop`."""
         self._close_servers()
@@ -91,6 +117,8 @@ class SmtpdProcess(ProcessMain):
 
     async def stop(self) -> None:
         self._close_servers()
+        if self._asking is not None:
+            self._asking.cancel()
         if self._house is not None:
             self._house.close()
             self._house.colleagues.close()

@@ -35,6 +35,10 @@ def on_auth(session: "Session", event: Auth) -> None:
         return
     session.mechanism = event.mechanism
     session.claimed_user = ""
+    if not listening.knows_mechanisms:
+        session.emit(AuthRefused(session.shown, session.mechanism, NO_SERVER, ""))
+        session.answer(Reply.of(454, "4.7.0", f"Temporary authentication failure: {NO_SERVER}"))
+        return
     if event.mechanism not in listening.mechanisms[is_secure]:
         _failed(session, BAD_MECHANISM)
         return

@@ -2,7 +2,7 @@
 
 import re
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -30,6 +30,14 @@ from posthouse.tables.opening import Tables
 from posthouse.tables.table import Table
 
 Emit = Callable[[LogLine], None]
+
+
+def own_mechanisms(dovecot: Settings) -> dict[str, tuple[str, ...]]:
+    """Of our own auth process."""
+    names = offered(dovecot[AUTH_MECHANISMS], knows_tokens=can_check_tokens(dovecot))
+    return {name: SERVER_MECHANISMS[name].flags for name in names}
+
+
 _FORBIDS: Final = {
     "noplaintext": "plaintext",
     "noactive": "active",
@@ -143,6 +151,8 @@ class Listening:
         self.offers_auth = settings[own.SMTPD_SASL_AUTH_ENABLE] and "auth" not in self._discarded
         self.auth_needs_tls = settings[own.SMTPD_TLS_AUTH_ONLY]
         self.mechanisms: dict[bool, tuple[str, ...]] = {}
+        self.knows_mechanisms = False
+        """Not while the server that checks the passwords is away."""
         self.options = self._options()
         self._hello_replies: dict[tuple[bool, bool, bool], tuple[Reply, bytes]] = {}
         if self.policy.lacks_protection and not self.is_lmtp:
@@ -151,9 +161,10 @@ class Listening:
                 SmtpdWarning(f"{words}; using permit_mynetworks, permit_sasl_authenticated, defer_unauth_destination")
             )
 
-    def set_mechanisms(self, dovecot: Settings) -> None:
-        """What auth can do, without what security options leave out."""
-        names = offered(dovecot[AUTH_MECHANISMS], knows_tokens=can_check_tokens(dovecot))
+    def set_mechanisms(self, known: Mapping[str, tuple[str, ...]]) -> None:
+        """What auth can do (names and their flags), without what security options leave out."""
+        self._hello_replies.clear()
+        self.knows_mechanisms = bool(known)
         for secure, parameter in (
             (False, own.SMTPD_SASL_SECURITY_OPTIONS),
             (True, own.SMTPD_SASL_TLS_SECURITY_OPTIONS),
@@ -161,11 +172,10 @@ class Listening:
             options = self.settings[parameter]
             kept = [
                 name
-                for name in names
-                if not any(
-                    option in _FORBIDS and _FORBIDS[option] in SERVER_MECHANISMS[name].flags for option in options
-                )
-                and not ("mutual_auth" in options and "mutual-auth" not in SERVER_MECHANISMS[name].flags)
+                for name, flags in known.items()
+                if not any(option in _FORBIDS and _FORBIDS[option] in flags for option in options)
+                and not ("mutual_auth" in options and "mutual-auth" not in flags)
+                and name != "EXTERNAL"  # as Postfix's smtpd_sasl_mechanism_filter has it
             ]
             self.mechanisms[secure] = tuple(kept)
 
