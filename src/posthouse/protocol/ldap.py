@@ -19,6 +19,8 @@ MAXIMAL_MESSAGE_OCTETS: Final = 1 << 20
 MAXIMAL_DEPTH: Final = 50
 """Of parentheses in a filter."""
 START_TLS: Final = b"1.3.6.1.4.1.1466.20037"
+PAGED_RESULTS: Final = b"1.2.840.113556.1.4.319"
+"""RFC 2696 s2"""
 
 SUCCESS: Final = 0
 REFERRAL: Final = 10
@@ -122,8 +124,8 @@ def _string(content: bytes) -> str:
 # ── requests ──
 
 
-def _message(number: int, operation: bytes) -> bytes:
-    return _field(_SEQUENCE, _number(number) + operation)
+def _message(number: int, operation: bytes, controls: bytes = b"") -> bytes:
+    return _field(_SEQUENCE, _number(number) + operation + controls)
 
 
 def bind(number: int, name: str, password: bytes) -> bytes:
@@ -151,7 +153,8 @@ class Search(msgspec.Struct, frozen=True):
     time_limit_s: int = 10
 
 
-def search(number: int, what: Search) -> bytes:
+def search(number: int, what: Search, page: tuple[int, bytes] | None = None) -> bytes:
+    """`page`: how many entries of a long answer, and what the last `Result.cookie` was."""
     parts = (
         _text(what.base),
         _number(what.scope, 0x0A),
@@ -163,18 +166,25 @@ def search(number: int, what: Search) -> bytes:
         # RFC 4511 s4.5.1.8: "1.1" asks for no attribute; an empty list would ask for all of them.
         _field(_SEQUENCE, b"".join(_text(one) for one in what.attributes or ("1.1",))),
     )
-    return _message(number, _field(0x63, b"".join(parts)))
+    controls = b""
+    if page is not None:
+        wanted = _field(_SEQUENCE, _number(page[0]) + _field(0x04, page[1]))
+        # RFC 2696 s3: critical, so that a server without pages says so and does not stop somewhere.
+        control = _field(0x04, PAGED_RESULTS) + _field(0x01, b"\xff") + _field(0x04, wanted)
+        controls = _field(0xA0, _field(_SEQUENCE, control))
+    return _message(number, _field(0x63, b"".join(parts)), controls)
 
 
 # ── answers ──
 
 
 class Result(msgspec.Struct, frozen=True):
-    """How an operation ended."""
+    """How an operation ended. `cookie` asks for the next page, if there is one."""
 
     number: int
     code: int
     words: str
+    cookie: bytes = b""
 
     def __str__(self) -> str:
         name = RESULT_NAMES.get(self.code, f"result {self.code}")
@@ -238,21 +248,35 @@ def _parse(content: bytes) -> Answer:
         case 0x61 | 0x65 | 0x78:  # bind, search done, extended
             code = _integer(_take(inside, 0x0A))
             _take(inside, 0x04)
-            return Result(number, code, _string(_take(inside, 0x04)))
+            return Result(number, code, _string(_take(inside, 0x04)), _cookie(parts))
         case 0x64:  # entry
             dn = _string(_take(inside, 0x04))
             values: dict[str, tuple[str, ...]] = {}
             for one, attribute in _fields(_take(inside, _SEQUENCE)):
                 if one != _SEQUENCE:
                     raise BadMessage("an attribute is expected")
-                parts = _fields(attribute)
-                name = _string(_take(parts, 0x04)).lower()
-                values[name] = tuple(_string(value) for _, value in _fields(_take(parts, _SET)))
+                described = _fields(attribute)
+                name = _string(_take(described, 0x04)).lower()
+                values[name] = tuple(_string(value) for _, value in _fields(_take(described, _SET)))
             return Entry(number, dn, values)
         case 0x73 | 0x79:  # reference, intermediate
             return Ignored(number)
         case _:
             raise BadMessage(f"an answer of type {tag:#x}")
+
+
+def _cookie(parts: Iterator[tuple[int, bytes]]) -> bytes:
+    """Of the control for pages, if it is there."""
+    for tag, controls in parts:
+        if tag != 0xA0:
+            continue
+        for _, control in _fields(controls):
+            inside = list(_fields(control))
+            if inside and inside[0] == (0x04, PAGED_RESULTS) and inside[-1][0] == 0x04 and len(inside) > 1:
+                value = _fields(_take(_fields(inside[-1][1]), _SEQUENCE))
+                _take(value, 0x02)
+                return _take(value, 0x04)
+    return b""
 
 
 # ── filters ──

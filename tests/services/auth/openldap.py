@@ -30,6 +30,7 @@ suffix "dc=example,dc=org"
 rootdn "cn=admin,dc=example,dc=org"
 rootpw admin-secret
 directory {directory}/data
+limits dn.exact="cn=reader,dc=example,dc=org" size.soft=500 size.hard=500 size.prtotal=unlimited
 access to attrs=userPassword
   by dn.exact="cn=reader,dc=example,dc=org" read
   by anonymous auth
@@ -110,7 +111,7 @@ def free_port() -> int:
 
 
 class OpenLdap:
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, more: str = "") -> None:
         self.directory = directory
         (directory / "data").mkdir(parents=True)
         make(directory, ("localhost",))
@@ -119,7 +120,11 @@ class OpenLdap:
         self._configuration = directory / "slapd.conf"
         self._configuration.write_text(CONFIGURATION.format(directory=directory, tls=self.tls))
         subprocess.run(
-            [SLAPADD, "-f", self._configuration], input=ENTRIES.encode(), check=True, capture_output=True, timeout=30
+            [SLAPADD, "-f", self._configuration],
+            input=(ENTRIES + more).encode(),
+            check=True,
+            capture_output=True,
+            timeout=30,
         )
         self._process: subprocess.Popen[bytes] | None = None
 

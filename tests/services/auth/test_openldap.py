@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 
 from posthouse.auth.databases.configured import query_files, uses_network
+from posthouse.auth.databases.ldap import LdapSettings, LdapUsers
+from posthouse.auth.databases.ldap import Server as LdapServer
+from posthouse.auth.databases.lookup import DatabaseError, Question
 from posthouse.core.reply import TempFail
 from posthouse.runtime.schema import (
     AUTH_LOGIN,
@@ -224,6 +227,43 @@ def test_the_next_server_is_asked_and_a_server_that_was_restarted_again(tmp_path
                 server.start()
                 assert isinstance(await login.call(plain("bob@example.org", "password")), AuthSuccess), world.log()
                 server.stop()
+
+    try:
+        test()
+    finally:
+        server.stop()
+
+
+CROWD = "".join(
+    f"\ndn: uid=u{number},ou=people,dc=example,dc=org\nobjectClass: account\nobjectClass: posixAccount\n"
+    f"uid: u{number}\ncn: u\nuidNumber: {number}\ngidNumber: 1\nhomeDirectory: /\n"
+    for number in range(1, 1201)
+)
+
+
+def test_all_users_are_listed_however_many(tmp_path: Path) -> None:
+    server = OpenLdap(tmp_path / "ldap", CROWD)
+    server.start()
+    text = SEARCH.format(uris=server.ldapi).replace("%Dd", "example,dc=org") + (
+        "iterate_filter = (&(objectClass=posixAccount)(uid=u*))\niterate_attrs = =user=%{ldap:uid}@example.org\n"
+    )
+
+    @asynchronous
+    async def test() -> None:
+        ldap = LdapServer(LdapSettings("x", text, str), threads=1)
+        try:
+            found = await LdapUsers(ldap).users()
+            assert len(found) == 1200
+            assert set(found) == {f"u{number}@example.org" for number in range(1, 1201)}
+            # And the connection is as good as before.
+            assert await LdapUsers(ldap).fields(Question("bob@example.org")) is not None
+        finally:
+            ldap.close()
+        for bad in (text + "base = dc=%Dd\n", text.replace("reader-secret", "x"), text + "base = dc=nowhere\n"):
+            ldap = LdapServer(LdapSettings("x", bad, str), threads=1)
+            with pytest.raises(DatabaseError):
+                await LdapUsers(ldap).users()
+            ldap.close()
 
     try:
         test()

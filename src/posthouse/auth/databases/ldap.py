@@ -28,16 +28,20 @@ ANSWER_TIMEOUT_S: Final = 10.0
 """For the whole answer, however slowly it comes. A client waits for both; SMTP and IMAP clients do so for a minute."""
 MAXIMAL_ENTRIES: Final = 10
 """We ask for two; a server that sends more is not what it should be."""
+PAGE_ENTRIES: Final = 500
+"""Of a list of users: OpenLDAP gives no more than that at a time."""
+MAXIMAL_USERS: Final = 1_000_000
+"""That are listed; their names fill 100 MB."""
 READ_OCTETS: Final = 65536
 WORKS: Final = frozenset(
     (
         "hosts", "uris", "dn", "dnpass", "tls", "tls_ca_cert_file", "tls_require_cert", "tls_cipher_suite",
         "ldap_version", "base", "deref", "scope", "user_attrs", "user_filter", "pass_attrs", "pass_filter",
-        "auth_bind", "auth_bind_userdn", "default_pass_scheme",
+        "auth_bind", "auth_bind_userdn", "default_pass_scheme", "iterate_attrs", "iterate_filter",
     )
 )  # fmt: skip
-WITHOUT_EFFECT: Final = frozenset(("blocking", "debug_level", "iterate_attrs", "iterate_filter"))
-"""Questions are asked in threads anyway; we have no library with debug levels; nothing lists users by LDAP yet."""
+WITHOUT_EFFECT: Final = frozenset(("blocking", "debug_level"))
+"""Questions are asked in threads anyway; there is no library with debug levels."""
 UNSUPPORTED: Final = {
     "sasl_bind": "yes",
     "sasl_mech": "",
@@ -59,6 +63,8 @@ DEFAULTS: Final = {
     "user_filter": "(&(objectClass=posixAccount)(uid=%u))",
     "pass_attrs": "uid=user,userPassword=password",
     "pass_filter": "(&(objectClass=posixAccount)(uid=%u))",
+    "iterate_attrs": "uid=user",
+    "iterate_filter": "(objectClass=posixAccount)",
     "auth_bind": "no",
     "default_pass_scheme": "CRYPT",
 }
@@ -231,6 +237,8 @@ class LdapSettings:
         self.user_filter = self._compiled(settings, "user_filter", _Filter)
         self.pass_rules = self._compiled(settings, "pass_attrs", parse_attributes)
         self.user_rules = self._compiled(settings, "user_attrs", parse_attributes)
+        self.iterate_filter = self._compiled(settings, "iterate_filter", _Filter)
+        self.iterate_rules = self._compiled(settings, "iterate_attrs", parse_attributes)
         self.tls = self._tls(settings, read)
 
     def _compiled(self, settings: Mapping[str, str], name: str, make: Callable[[str], T]) -> T:
@@ -351,7 +359,14 @@ class Connection:
         assert isinstance(result, wire.Result)
         return [one for one in entries if isinstance(one, wire.Entry)], result
 
-    def _ask(self, request: Callable[[int], bytes]) -> list[wire.Answer]:
+    def page(self, what: wire.Search, cookie: bytes) -> tuple[list[wire.Entry], wire.Result]:
+        """Of a list that may be long."""
+        request = (PAGE_ENTRIES, cookie)
+        *entries, result = self._ask(lambda number: wire.search(number, what, request), 2 * PAGE_ENTRIES)
+        assert isinstance(result, wire.Result)
+        return [one for one in entries if isinstance(one, wire.Entry)], result
+
+    def _ask(self, request: Callable[[int], bytes], limit: int = MAXIMAL_ENTRIES) -> list[wire.Answer]:
         """Up to the result, which is the last one."""
         self._number += 1
         until_s = time.monotonic() + ANSWER_TIMEOUT_S
@@ -372,7 +387,7 @@ class Connection:
                     self._answers.feed(data)
                 elif answer.number == self._number:
                     found.append(answer)
-                    if len(found) > MAXIMAL_ENTRIES:
+                    if len(found) > limit:
                         raise wire.BadMessage("more answers than were asked for")
                 elif answer.number == 0:
                     # RFC 4511 s4.4.1: notice of disconnection.
@@ -410,11 +425,7 @@ class Server:
         """Raises DatabaseError."""
         values, settings = question.values(), self.settings
         base = settings.base.fill(values) if settings.base is not None else ""
-        # Dovecot names what it needs; operational attributes come only then.
-        attributes = {name.lower(): name for rule in rules for name in (*rule.attributes(), rule.needs) if name}
-        request = wire.Search(
-            base, settings.scope, settings.deref, matching.encoded(values), tuple(attributes.values())
-        )
+        request = wire.Search(base, settings.scope, settings.deref, matching.encoded(values), _attributes(rules))
         entries, result = await self._run(lambda: self._searched(request))
         where = f"{settings.path}: {what}"
         if result.code == wire.NO_SUCH_OBJECT and settings.base is not None and settings.base.has_variables:
@@ -426,6 +437,23 @@ class Server:
         if result.code != wire.SUCCESS:
             raise DatabaseError(f"{where}: search in {base or '(no base)'}: {result}")
         return entries[0] if entries else None
+
+    async def entries(self, matching: _Filter, rules: Sequence[FieldRule], what: str) -> list[wire.Entry]:
+        """All that match, wherever they are below the base. Raises DatabaseError."""
+        settings, values = self.settings, Question("").values()
+        where = f"{settings.path}: {what}"
+        if settings.base is not None and settings.base.has_variables:
+            raise DatabaseError(f"{where}: users below a base with variables cannot be listed")
+        base = settings.base.fill(values) if settings.base is not None else ""
+        request = wire.Search(
+            base, settings.scope, settings.deref, matching.encoded(values), _attributes(rules), 0, int(ANSWER_TIMEOUT_S)
+        )
+        found, result = await self._run(lambda: self._with("search", lambda connection: _listed(connection, request)))
+        if result.code != wire.SUCCESS:
+            raise DatabaseError(f"{where}: search in {base or '(no base)'}: {result}")
+        if len(found) >= MAXIMAL_USERS:
+            raise DatabaseError(f"{where}: more than {MAXIMAL_USERS} entries")
+        return found
 
     async def bind(self, dn: str, password: bytes) -> wire.Result:
         """As a user. Raises DatabaseError."""
@@ -502,6 +530,22 @@ class Server:
         with self._lock:
             self._open.discard(connection)
         connection.close()
+
+
+def _attributes(rules: Sequence[FieldRule]) -> tuple[str, ...]:
+    """What the rules need, each once."""
+    return tuple({name.lower(): name for rule in rules for name in (*rule.attributes(), rule.needs) if name}.values())
+
+
+def _listed(connection: Connection, request: wire.Search) -> tuple[list[wire.Entry], wire.Result]:
+    found: list[wire.Entry] = []
+    cookie = b""
+    while True:
+        entries, result = connection.page(request, cookie)
+        found += entries
+        cookie = result.cookie
+        if not cookie or result.code != wire.SUCCESS or len(found) >= MAXIMAL_USERS:
+            return found, result
 
 
 # ── databases ──
@@ -587,6 +631,13 @@ class LdapUsers:
         settings = self._server.settings
         entry = await self._server.search(settings.user_filter, settings.user_rules, question, "user_filter")
         return None if entry is None else fields_of(settings.user_rules, entry, question)
+
+    async def users(self) -> list[str]:
+        """Their field user, as Dovecot's iterate_attrs have it."""
+        settings = self._server.settings
+        entries = await self._server.entries(settings.iterate_filter, settings.iterate_rules, "iterate_filter")
+        question = Question("")
+        return [name for one in entries if (name := fields_of(settings.iterate_rules, one, question).get("user"))]
 
     def user_cache_key(self, question: Question) -> Sequence[str]:
         return _cache_key(self._server.settings, self._server.settings.user_filter, question)
