@@ -17,11 +17,10 @@ from posthouse.runtime.log_files import LogFileError
 from posthouse.runtime.master import Installation, Master, StartError
 from posthouse.runtime.pid_file import AlreadyRunning
 from posthouse.runtime.privileges import Identity, NoSuchSystemUser, identities
-from posthouse.runtime.schema import QUEUE_ADMIN, QUEUE_SHOW
 from posthouse.runtime.sockets import RunDirectoryError
 from posthouse.runtime.spec import Jail, ProcessSpec
 from posthouse.services import jails
-from posthouse.services.table import PROCESSES
+from posthouse.services.table import EVERYBODYS_ENDPOINTS, PROCESSES, ROOT_ENDPOINTS
 
 RunMaster = Callable[[Callable[[], None]], int]
 """`run_master` with everything but `on_ready` given."""
@@ -87,8 +86,8 @@ def run_master(
     installation = Installation(
         PROCESSES,
         users,
-        root_endpoints=(QUEUE_ADMIN,),
-        everybodys_endpoints=(QUEUE_SHOW,),
+        root_endpoints=ROOT_ENDPOINTS,
+        everybodys_endpoints=EVERYBODYS_ENDPOINTS,
         load=load,
         close_jail=close_jail,
         opens=jails.opened_by_master,

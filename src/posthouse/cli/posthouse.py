@@ -25,6 +25,7 @@ COMMANDS: Final = {
     "user": "accounts of the embedded directory",
     "app-password": "application passwords of its accounts",
     "alias": "aliases of the embedded directory",
+    "doveadm": "what Dovecot's administrators type daily",
     "import": "accounts from a passwd-file, PostfixAdmin or Dovecot's SQL",
     "sandbox": "a whole system in one directory, on free ports",
     "run": "a sandbox in ./run, with a first message and the log",

@@ -1,10 +1,11 @@
-"""Questions of a command to the queue, over a blocking socket: no event loop is started for one question.
+"""Questions of a command to the queue or another process, over a blocking socket: no loop is started for one question.
 
 The frames are those of `runtime.ipc`: length, sequence number, kind, number of descriptors, then msgpack.
 """
 
 import socket
 import struct
+from collections.abc import Sequence
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -52,11 +53,15 @@ class QueueClient:
     def __exit__(self, *_: object) -> None:
         self._sock.close()
 
-    def call(self, request: Request, expect: type[R]) -> R:
-        """Raises TempFail, PermFail, or ConnectionError if the queue went away."""
+    def call(self, request: Request, expect: type[R], descriptors: Sequence[int] = ()) -> R:
+        """Raises TempFail, PermFail, or ConnectionError if the process went away."""
         body = msgspec.msgpack.encode(request)
         self._sequence += 1
-        self._sock.sendall(_HEADER.pack(len(body), self._sequence, _REQUEST, 0) + body)
+        frame = _HEADER.pack(len(body), self._sequence, _REQUEST, len(descriptors)) + body
+        if descriptors:
+            sent = socket.send_fds(self._sock, [frame], list(descriptors))
+            frame = frame[sent:]
+        self._sock.sendall(frame)
         length = _HEADER.unpack(self._read(_HEADER.size))[0]
         kinds: Any = expect | Failure  # a union made at run time has no static type
         reply: R | Failure = msgspec.msgpack.decode(self._read(length), type=kinds)
@@ -68,7 +73,7 @@ class QueueClient:
         while len(self._buffer) < octets:
             data = self._sock.recv(256 * 1024)
             if not data:
-                raise ConnectionError("the queue closed the connection")
+                raise ConnectionError("the process closed the connection")
             self._buffer += data
         data, self._buffer = self._buffer[:octets], self._buffer[octets:]
         return data

@@ -405,7 +405,7 @@ class Handover(Request, frozen=True):
     """
 
     protocol: str
-    """"imap" or "pop3"."""
+    """"imap" or "pop3"; "doveadm" (on the admin socket only) is IMAP without a greeting's tag."""
     ticket: bytes
     tag: str
     remote: str
@@ -530,6 +530,114 @@ class ReadMessage(Request, frozen=True):
     replies: ClassVar = (QueuedMessage,)
 
 
+# ── doveadm (commands connect to auth and to the mailbox workers) ────────────────────────────────────────────────────
+
+
+class LoginEntry(Record, frozen=True):
+    """What passdb says of somebody who may log in, without anything secret."""
+
+    user: str
+    fields: tuple[tuple[str, str], ...] = ()
+
+
+class LookupLogin(Request, frozen=True):
+    """passdb by login name, without a password."""
+
+    user: str
+    replies: ClassVar = (LoginEntry, NoSuchUser)
+
+
+class UserPage(Record, frozen=True):
+    """`after` is the name to ask on with; "" at the end. `unlisted` names the userdb drivers that list nobody."""
+
+    users: tuple[str, ...]
+    after: str = ""
+    unlisted: tuple[str, ...] = ()
+
+
+class ListUsers(Request, frozen=True):
+    after: str = ""
+    limit: int = 5000
+    replies: ClassVar = (UserPage,)
+
+
+class IssueTicket(Request, frozen=True):
+    """A ticket for the service "doveadm"; the answer has the name as userdb has it."""
+
+    user: str
+    replies: ClassVar = (AuthSuccess, NoSuchUser)
+
+
+class FlushAuthCache(Request, frozen=True):
+    """Of these users; of everybody, if empty."""
+
+    users: tuple[str, ...] = ()
+    replies: ClassVar = (Changed,)
+
+
+class SessionEntry(msgspec.Struct, frozen=True):
+    """`number` names it within its process."""
+
+    number: int
+    user: str
+    service: str
+    remote: str
+    pid: int
+
+
+class SessionPage(Record, frozen=True):
+    """`after` is the number to ask on with; 0 at the end."""
+
+    sessions: tuple[SessionEntry, ...]
+    after: int = 0
+
+
+class ListSessions(Request, frozen=True):
+    after: int = 0
+    limit: int = 5000
+    replies: ClassVar = (SessionPage,)
+
+
+class EndSessions(Request, frozen=True):
+    numbers: tuple[int, ...]
+    replies: ClassVar = (Changed,)
+
+
+class MailboxFacts(msgspec.Struct, frozen=True):
+    """`name` with "/" between levels; `guid` 32 hexadecimal digits; `size` in octets as IMAP counts them."""
+
+    name: str
+    guid: str
+    path: str
+    messages: int
+    recent: int
+    unseen: int
+    uid_next: int
+    uid_validity: int
+    highest_modseq: int
+    size: int
+
+
+class StoreFacts(Record, frozen=True):
+    """`missing`: what was named and is not there. `quota_limit` 0 is none."""
+
+    mailboxes: tuple[MailboxFacts, ...]
+    missing: tuple[str, ...] = ()
+    quota_used: int = 0
+    quota_limit: int = 0
+
+
+class InspectStore(Request, frozen=True):
+    """About these mailboxes (None: all) of the ticket's user. `rescan` looks at every file first, `recount` counts the
+    quota anew."""
+
+    ticket: bytes
+    names: tuple[str, ...] | None = None
+    rescan: bool = False
+    recount: bool = False
+    replies: ClassVar = (StoreFacts,)
+
+
 @dataclass(frozen=True)
 class Endpoint:
     """One kind of conversation. `accepts` are the requests and notes the server understands, `issues` those the
@@ -552,5 +660,11 @@ TABLES: Final = Endpoint("tables", "tables", (Resolve, ExpandVirtual, LookupAlia
 AUTH_LOGIN: Final = Endpoint("login", "auth", (Authenticate, ContinueAuth, CancelAuth, AskMechanisms))
 AUTH_USERDB: Final = Endpoint("userdb", "auth", (LookupUser, Redeem))
 AUTH_DIRECTORY: Final = Endpoint("directory", "auth", (LookupDirectory,))
+AUTH_ADMIN: Final = Endpoint(
+    "admin", "auth", (Authenticate, LookupUser, LookupLogin, ListUsers, IssueTicket, FlushAuthCache)
+)
 MAILBOX_HANDOVER: Final = Endpoint("handover", "mailbox", (Handover,), descriptors=True)
+MAILBOX_ADMIN: Final = Endpoint(
+    "admin", "mailbox", (Handover, ListSessions, EndSessions, InspectStore), descriptors=True
+)
 CONTROL: Final = Endpoint("control", "control", (LogLines, CountConnect, CountDisconnect, CountEvent))

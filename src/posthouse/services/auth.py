@@ -8,7 +8,7 @@ DESCRIPTION
     On the login socket it carries out SASL exchanges (PLAIN and LOGIN). A right password for a service with
     mailboxes yields a ticket: good once, for that service, for auth_ticket_lifetime. On the userdb socket it says
     where a user's mail is, and redeems tickets for the mailbox process. On the directory socket it answers
-    look-ups of hosted domains, accounts and aliases.
+    look-ups of hosted domains, accounts and aliases. On the admin socket it answers the command doveadm.
 
     A client with wrong logins waits before its next one is looked at (auth_penalty_lifetime).
 
@@ -21,8 +21,8 @@ STANDARDS
     RFC 4422 (SASL), RFC 4616 (PLAIN)
 SECURITY
     Sees passwords in clear text, from processes that talk to strangers. Opens the account database, or connects to it
-    (directory_database), and nothing else. Never sends a hash to anybody. Tickets are given to login only and
-    redeemed by mailbox only.
+    (directory_database), and nothing else. Never sends a hash to anybody. Tickets are given to login and to
+    root's doveadm only, and redeemed by mailbox only.
 DIAGNOSTICS
     Refused logins are logged with auth_verbose; login and smtpd log them too. A client that made auth_ban_failures
     different wrong logins gets a line "ban: rip=…", for tools such as fail2ban. What keeps a login from being
@@ -44,6 +44,8 @@ from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any, Final
 
+from posthouse.auth.administration import SERVICE as DOVEADM
+from posthouse.auth.administration import Administration
 from posthouse.auth.bookkeeping import Bookkeeping
 from posthouse.auth.courier_clients import CourierClient
 from posthouse.auth.databases.cached import AnswerCache
@@ -83,6 +85,7 @@ from posthouse.runtime.ipc import Connection, Responder, SchemaError, Server
 from posthouse.runtime.memory import give_back_blocks_above
 from posthouse.runtime.process import Context, Listener, ProcessMain
 from posthouse.runtime.schema import (
+    AUTH_ADMIN,
     AUTH_DIRECTORY,
     AUTH_LOGIN,
     AUTH_USERDB,
@@ -186,6 +189,15 @@ class AuthProcess(ProcessMain):
             cache=self._cache,
             open_directory=self._open_to_write,
         )
+        self._administration = Administration(
+            logins=self._logins,
+            userdb=lambda: self._userdb,
+            chains=lambda: self._chains,
+            cache=self._cache,
+            spawn=self._spawn,
+            trouble=self._trouble,
+            monotonic=monotonic,
+        )
         self._exchanges: dict[Connection, Exchanges] = {}
         if self._server is None:
             self._open_directory()
@@ -200,6 +212,7 @@ class AuthProcess(ProcessMain):
             *self.context.serve(AUTH_LOGIN, self._on_smtp, on_connection=self._on_login_connection, client="smtpd"),
             *self.context.serve(AUTH_USERDB, self._on_mailbox, client="mailbox"),
             *self.context.serve(AUTH_DIRECTORY, self._on_directory),
+            *self.context.serve(AUTH_ADMIN, self._administration.handle),
         ]
         for listener in self.context.ipc_listeners:
             if listener.endpoint.name == AUTH_USERDB.name and listener.client != "mailbox":
@@ -515,7 +528,7 @@ class AuthProcess(ProcessMain):
 
     def _enter(self, verdict: Verdict, service: str, password: bytes | None) -> None:
         """A login, into the books."""
-        if verdict.master:
+        if verdict.master or service == DOVEADM:
             return
         label = verdict.fields.get(APP_PASSWORD_FIELD, "")
         is_ours = verdict.database == "directory"
@@ -539,7 +552,9 @@ class AuthProcess(ProcessMain):
             else:
                 user, fields = redeemed
                 # The account may have gone or been disabled since the ticket was issued.
-                self._find(Question(user, record.service, prefetched=fields), respond, for_login=True)
+                # An administrator also sees to the mail of those who may not log in.
+                for_login = record.service != DOVEADM
+                self._find(Question(user, record.service, prefetched=fields), respond, for_login=for_login)
         else:
             self._on_userdb(connection, record, descriptors, respond)
 

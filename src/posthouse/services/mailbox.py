@@ -11,7 +11,8 @@ DESCRIPTION
     Headers Return-Path:, X-Original-To: and Delivered-To: are prepended. Mail for user+folder goes to the user's INBOX.
 
     As imap and pop3 it takes over connections from login: it redeems the one-time ticket at auth, opens the user's
-    store and runs the session on the passed socket.
+    store and runs the session on the passed socket. On the admin socket it does the same for root's command doveadm,
+    names and ends sessions, and tells about stores.
 
     After a crash, queue asks for what it cannot know with maybe_delivered, first of all. A delivery that is there, or
     was there and has been removed by its user since, is not made again.
@@ -19,7 +20,7 @@ STANDARDS
     RFC 3501 (IMAP4rev1), RFC 1939 (POP3), the Maildir++ specification
 SECURITY
     Reads and writes mail stores and nothing else. Holds no password; who may open a mailbox is decided by auth, ticket
-    by ticket, and a broken login process cannot name a user.
+    by ticket, and a broken login process cannot name a user. Nor does the command doveadm get in without a ticket.
 DIAGNOSTICS
     Deliveries are logged as Postfix's virtual(8), sessions as Dovecot's imap and pop3. When files cannot be written the
     line says who lacks which right where, and the command that mends it.
@@ -31,12 +32,15 @@ SEE ALSO
 """
 
 import asyncio
+import itertools
 import os
 import socket
 from collections import Counter
 from collections.abc import Coroutine
 from typing import Any, Final
 
+from posthouse.access.administration import SERVICE as DOVEADM
+from posthouse.access.administration import MailboxAdministration
 from posthouse.access.conversation import Conversation
 from posthouse.access.imap.options import ImapOptions
 from posthouse.access.imap.session import ImapSession
@@ -54,6 +58,7 @@ from posthouse.runtime.ipc import Connection, PeerLost, Responder, Server
 from posthouse.runtime.process import Context, ProcessMain
 from posthouse.runtime.schema import (
     AUTH_USERDB,
+    MAILBOX_ADMIN,
     MAILBOX_HANDOVER,
     QUEUE_DELIVERY,
     Admitted,
@@ -66,6 +71,7 @@ from posthouse.runtime.schema import (
     Redeem,
     Register,
     Retired,
+    SessionEntry,
     UserEntry,
     Written,
 )
@@ -88,7 +94,8 @@ TOO_MANY: Final = "Maximum number of connections from user+IP exceeded (mail_max
 class MailboxProcess(ProcessMain):
     def __init__(self, context: Context) -> None:
         super().__init__(context)
-        self._sessions: dict[Conversation, tuple[str, MaildirStore]] = {}
+        self._sessions: dict[Conversation, SessionEntry] = {}
+        self._numbers = itertools.count(1)
         self._open: Counter[tuple[str, str, str]] = Counter()
         """Sessions by protocol, user and address."""
         self._servers: list[Server] = []
@@ -124,7 +131,11 @@ class MailboxProcess(ProcessMain):
         )
         self._configure(context.configuration)
         self._queue = context.peer(QUEUE_DELIVERY, self._on_queue, on_connect=self._register)
-        self._servers = context.serve(MAILBOX_HANDOVER, self._on_login)
+        administration = MailboxAdministration(self._sessions, self._opened_with, self._stores.leave, self._on_doveadm)
+        self._servers = [
+            *context.serve(MAILBOX_HANDOVER, self._on_login),
+            *context.serve(MAILBOX_ADMIN, administration.handle),
+        ]
         self._spawn(self._stay_registered())
         self._sweeper = self._loop.call_later(SWEEP_S, self._sweep)
         self._rester = self._loop.call_later(REST_S, self._rest)
@@ -252,7 +263,22 @@ class MailboxProcess(ProcessMain):
         self, connection: Connection, record: Record, descriptors: list[int], respond: Responder | None
     ) -> None:
         assert isinstance(record, Handover)
-        if len(descriptors) != 1:
+        self._on_handover(connection, record, descriptors, respond, ("imap", "pop3"))
+
+    def _on_doveadm(
+        self, connection: Connection, handover: Handover, descriptors: list[int], respond: Responder | None
+    ) -> None:
+        self._on_handover(connection, handover, descriptors, respond, (DOVEADM,))
+
+    def _on_handover(
+        self,
+        connection: Connection,
+        record: Handover,
+        descriptors: list[int],
+        respond: Responder | None,
+        protocols: tuple[str, ...],
+    ) -> None:
+        if len(descriptors) != 1 or record.protocol not in protocols:
             for descriptor in descriptors:
                 os.close(descriptor)
             raise TempFail(LOCAL_ERROR)
@@ -263,8 +289,7 @@ class MailboxProcess(ProcessMain):
         """Admitted once the session runs; until then the client is login's."""
         try:
             entry = await self._admit(handover)
-            location = parse_location(entry.mail, entry.home)
-            store = await self._stores.opened(location, entry.quota_octets)
+            store = await self._store_of(entry)
             await self._begin(handover, entry.user, store, sock)
         except BadLocation as error:
             sock.close()
@@ -275,15 +300,35 @@ class MailboxProcess(ProcessMain):
             raise
         return Admitted(os.getpid())
 
-    async def _admit(self, handover: Handover) -> UserEntry:
-        """Raises PermFail for a ticket that is not good, TempFail if it cannot be known or there are too many."""
-        if self._stopping or handover.protocol not in ("imap", "pop3"):
+    async def _store_of(self, entry: UserEntry) -> MaildirStore:
+        """Raises BadLocation."""
+        return await self._stores.opened(parse_location(entry.mail, entry.home), entry.quota_octets)
+
+    async def _opened_with(self, ticket: bytes) -> MaildirStore:
+        """For a question of doveadm: in use until it is left."""
+        entry = await self._redeem(ticket, DOVEADM)
+        try:
+            store = await self._store_of(entry)
+        except BadLocation as error:
+            self._report(f"{DOVEADM}: {error}")
+            raise TempFail(LOCAL_ERROR) from error
+        self._stores.enter(store)
+        return store
+
+    async def _redeem(self, ticket: bytes, service: str) -> UserEntry:
+        """Raises PermFail for a ticket that is not good, TempFail if it cannot be known."""
+        if self._stopping:
             raise TempFail(LOCAL_ERROR)
-        entry = await self._auth.call(Redeem(handover.ticket, handover.protocol))
+        entry = await self._auth.call(Redeem(ticket, service))
         if not isinstance(entry, UserEntry):
             raise PermFail(TICKET_REFUSED)
+        return entry
+
+    async def _admit(self, handover: Handover) -> UserEntry:
+        """As `_redeem`; TempFail also if there are too many."""
+        entry = await self._redeem(handover.ticket, handover.protocol)
         key = (handover.protocol, entry.user, _address(handover.remote))
-        if self._max_connections and self._open[key] >= self._max_connections:
+        if handover.protocol != DOVEADM and self._max_connections and self._open[key] >= self._max_connections:
             raise TempFail(Reply.of(421, "4.7.0", TOO_MANY % self._max_connections))
         return entry
 
@@ -319,11 +364,12 @@ class MailboxProcess(ProcessMain):
                 self.context.report(f"{program}: {text}", error)
 
         session: ImapSession | Pop3Session
-        if handover.protocol == "imap":
+        if handover.protocol in ("imap", DOVEADM):
             session = ImapSession(store, opening, self._imap, on_closed=closed, on_error=failed)
         else:
             session = Pop3Session(store, opening, self._pop3, on_closed=closed, on_error=failed)
-        self._sessions[session] = (user, store)
+        number, remote = next(self._numbers), _address(handover.remote)
+        self._sessions[session] = SessionEntry(number, user, handover.protocol, remote, os.getpid())
         self._open[key] += 1
         self._stores.enter(store)
         try:

@@ -7,10 +7,12 @@ user: what is not listed here cannot be said.
 from typing import Final
 
 from posthouse.runtime.schema import (
+    AUTH_ADMIN,
     AUTH_DIRECTORY,
     AUTH_LOGIN,
     AUTH_USERDB,
     CONTROL,
+    MAILBOX_ADMIN,
     MAILBOX_HANDOVER,
     QUEUE_ADMIN,
     QUEUE_DELIVERY,
@@ -131,8 +133,10 @@ PROCESSES: Final = (
     ),
 )
 
-COMMAND_ENDPOINTS: Final = (QUEUE_ADMIN, QUEUE_SHOW)
-"""What commands connect to: the admin socket belongs to root (or the calling user), the show socket to everybody."""
+ROOT_ENDPOINTS: Final = (QUEUE_ADMIN, AUTH_ADMIN, MAILBOX_ADMIN)
+"""What commands of root connect to (in a system of one user: of that user)."""
+EVERYBODYS_ENDPOINTS: Final = (QUEUE_SHOW,)
+"""What everybody's commands connect to."""
 
 
 def process(name: str) -> ProcessSpec:

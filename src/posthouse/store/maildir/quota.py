@@ -97,6 +97,9 @@ class MaildirSize:
             self._octets += octets
             self._stamp = (status.st_mtime_ns, status.st_size)
 
+    def recount(self, folders: Iterable[str]) -> None:
+        self._count(folders)
+
     def _counted_again(self, folders: Iterable[str]) -> int:
         """Over the limit: perhaps other programs removed files without saying so."""
         try:

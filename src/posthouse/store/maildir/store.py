@@ -511,6 +511,11 @@ class MaildirStore:
     def quota(self) -> tuple[int, int]:
         return self.size.used(self._paths()), self.size.limit
 
+    @translated
+    def recount_quota(self) -> None:
+        """Other programs may have changed files without saying so."""
+        self.size.recount(self._paths())
+
     def check_quota(self, octets: int) -> None:
         if self.size.limit:
             self.size.check(octets, self._paths())
