@@ -110,9 +110,10 @@ def test_each_socket_can_be_used_by_its_client_only(system: RunningSystem) -> No
 
 
 def test_another_user_is_refused_at_the_socket(system: RunningSystem) -> None:
-    """login may not speak to the queue, nor smtpd to a mailbox."""
-    paths = [*system.directory.glob("run/queue.0/intake.*"), *system.directory.glob("run/mailbox.0/handover.*")]
-    assert paths
+    """login may not speak to the queue, nor smtpd to a mailbox; and nobody but root is an administrator."""
+    names = ("queue.0/intake.*", "mailbox.0/handover.*", "queue.0/admin.cli", "auth.0/admin.cli", "mailbox.0/admin.cli")
+    paths = [path for name in names for path in system.directory.glob(f"run/{name}")]
+    assert len(paths) >= len(names)
     list_user = pwd.getpwnam("nobody")
     pid = os.fork()
     if pid == 0:

@@ -2,49 +2,57 @@
 
 import os
 import signal
+from collections import deque
 from typing import Final
 
 from posthouse.cli.doveadm.call import Call
 from posthouse.cli.doveadm.endings import EX_TEMPFAIL, OK, Ended, Fatal
 from posthouse.config.parameters.master import RUN_DIRECTORY
+from posthouse.core.logline import Level
 from posthouse.runtime import log_files
 from posthouse.runtime.pid_file import running_pid
 
-LEVELS: Final = ("Debug", "Info", "Warning", "Error", "Fatal")
+LEVELS: Final = {
+    "Debug": Level.DEBUG,
+    "Info": Level.INFO,
+    "Warning": Level.WARNING,
+    "Error": Level.ERROR,
+    "Fatal": Level.FATAL,
+}
 ERROR_LINES: Final = 1000
-"""Of the file of errors that are shown, as many as Dovecot keeps."""
+"""Of a file of errors that are shown, as many as Dovecot keeps."""
 
 
-def _paths(call: Call) -> list[str]:
-    """The log, then the errors."""
+def _routes(call: Call) -> log_files.Routes:
     try:
-        return list(log_files.paths(call.configuration().main))
+        return log_files.routes(call.configuration())
     except log_files.LogFileError as error:
         raise Fatal(str(error)) from error
 
 
 def log_find(call: Call) -> int:
-    paths = _paths(call)
-    if not paths:
-        raise Fatal("the log goes to syslog (maillog_file is not set): its daemon knows where")
-    for level in LEVELS:
-        call.out.write(f"{level}: {paths[0]}\n")
+    """Where lines of Dovecot's services go: files of their own, or where all lines go."""
+    routes = _routes(call)
+    for name, level in LEVELS.items():
+        path = routes.of_dovecot(level) or routes.everything
+        call.out.write(f"{name}: {path or 'syslog; its daemon knows the file'}\n")
     return OK
 
 
 def log_errors(call: Call) -> int:
-    paths = _paths(call)
-    if len(paths) < 2:
+    routes = _routes(call)
+    paths = [one for one in (routes.errors, routes.dovecot_errors) if one and one != log_files.STANDARD_OUTPUT]
+    if not paths:
         raise Fatal("there is no file of errors, because the log goes to syslog (maillog_file is not set)")
-    try:
-        with open(paths[1], encoding="utf-8", errors="surrogateescape") as file:
-            lines = file.readlines()[-ERROR_LINES:]
-    except FileNotFoundError:
-        return OK
-    except OSError as error:
-        raise Fatal(f"open({paths[1]}) failed: {error.strerror}") from error
-    for line in lines:
-        call.out.write(line)
+    for path in paths:
+        try:
+            with open(path, encoding="utf-8", errors="surrogateescape") as file:
+                lines = deque(file, ERROR_LINES)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise Fatal(f"open({path}) failed: {error.strerror}") from error
+        call.out.writelines(lines)
     return OK
 
 

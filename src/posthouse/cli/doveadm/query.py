@@ -60,7 +60,9 @@ _INTERVAL: Final = re.compile(r"(\d{1,9})\s*([a-z]*)", re.IGNORECASE)
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 _LONG_UNITS: Final = {"sec": 1, "min": 60, "hour": 3600, "day": 86400, "week": 7 * 86400}
 _SIZE: Final = re.compile(r"(\d{1,15})\s*([bkmgt]?)i?b?", re.IGNORECASE)
-_SEQUENCE: Final = re.compile(r"(?:\d{1,10}|\*)(?::(?:\d{1,10}|\*))?(?:,(?:\d{1,10}|\*)(?::(?:\d{1,10}|\*))?)*")
+_NUMBER: Final = r"(?:[1-9][0-9]{0,9}|\*)"
+_SEQUENCE: Final = re.compile(rf"{_NUMBER}(?::{_NUMBER})?(?:,{_NUMBER}(?::{_NUMBER})?)*")
+MAX_UID: Final = 0xFFFFFFFF
 _ATOM: Final = re.compile(r"[^\x00-\x20\x7f-\U0010ffff(){%*\"\\\]]+")
 _MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
@@ -201,7 +203,7 @@ class _Parser:
         if name == "UID":
             return Key(b"UID " + _sequence(self._next(name)))
         if _SEQUENCE.fullmatch(word):
-            return Numbers(word)
+            return Numbers(_sequence(word).decode())
         if name in MISSING:
             raise Fatal(f"search key {name} is not supported by Posthouse")
         raise Fatal(f"Unknown argument {name}")
@@ -229,7 +231,8 @@ def _size(text: str) -> int:
 
 
 def _sequence(text: str) -> bytes:
-    if not _SEQUENCE.fullmatch(text):
+    numbers = re.findall(r"[0-9]+", text)
+    if not _SEQUENCE.fullmatch(text) or any(int(one) > MAX_UID for one in numbers):
         raise Fatal(f"Invalid UID messageset: {text}")
     return text.encode()
 
