@@ -9,7 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -69,8 +69,16 @@ def test_a_password_is_tried_and_is_nobodys_login(sandbox: RunningSystem) -> Non
     assert "doveadm" not in services
 
 
-def test_who_is_here_and_may_be_sent_away(sandbox: RunningSystem) -> None:
+@pytest.fixture
+def to_close() -> Iterator[contextlib.ExitStack]:
+    with contextlib.ExitStack() as stack:
+        yield stack
+
+
+def test_who_is_here_and_may_be_sent_away(sandbox: RunningSystem, to_close: contextlib.ExitStack) -> None:
     alice, bob = sandbox.imap("alice"), poplib.POP3(*sandbox.endpoint("pop3"), timeout=20)
+    to_close.callback(alice.shutdown)
+    to_close.callback(bob.close)
     bob.user(BOB)
     bob.pass_("builder")
     found = json.loads(run(sandbox, "-f", "json", "who").stdout)
