@@ -1,8 +1,11 @@
 """passdb and userdb on a real OpenLDAP: searched and bound to, on its socket, over TCP, StartTLS and ldaps."""
 
 import imaplib
+import os
 import socket
+import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -27,6 +30,8 @@ from tests.queue.asynchronous import asynchronous
 from tests.running import RunningSystem
 from tests.services.auth.openldap import SLAPD, OpenLdap
 from tests.services.auth.world import auth_running, plain
+
+DOVECOTS_LDAP = Path("/usr/lib/dovecot/modules/auth/libauthdb_ldap.so")
 
 pytestmark = [pytest.mark.foreign, pytest.mark.skipif(not SLAPD.exists(), reason="needs Debian's slapd")]
 
@@ -269,6 +274,69 @@ def test_all_users_are_listed_however_many(tmp_path: Path) -> None:
         test()
     finally:
         server.stop()
+
+
+DOVECOT = """
+base_dir = {directory}/run
+state_dir = {directory}/state
+log_path = {directory}/log
+protocols =
+ssl = no
+default_internal_user = root
+default_internal_group = root
+passdb {{
+  driver = ldap
+  args = {path}
+}}
+userdb {{
+  driver = ldap
+  args = {path}
+}}
+"""
+ATTRIBUTES = (
+    "homeDirectory=home=%$/mail, =uid=%{ldap:uidNumber}, gidNumber=gid, =note=%{ldap:cn}/%{ldap:title:none}, cn, "
+    "=empty, sn=sn2=<%$>, title=title, title=t2=x%$, =up=%U{ldap:cn}, mail=m, =dn=%{ldap_dn}, "
+    "=quota_rule=*:bytes=1048576"
+)
+
+
+@pytest.mark.skipif(os.getuid() != 0 or not DOVECOTS_LDAP.exists(), reason="needs root and Debian's dovecot-ldap")
+def test_dovecot_makes_the_same_fields_of_the_same_file(tmp_path: Path, openldap: OpenLdap) -> None:
+    text = SEARCH.format(uris=openldap.ldapi) + f"user_attrs = {ATTRIBUTES}\n"
+    path, configuration = tmp_path / "ldap.conf.ext", tmp_path / "dovecot.conf"
+    path.write_text(text)
+    configuration.write_text(DOVECOT.format(directory=tmp_path, path=path))
+    dovecot = subprocess.Popen(["/usr/sbin/dovecot", "-F", "-c", configuration])
+
+    def doveadm(*words: str) -> "subprocess.CompletedProcess[str]":
+        command = ["doveadm", "-c", configuration, *words]
+        return subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+
+    @asynchronous
+    async def ours() -> None:
+        server = LdapServer(LdapSettings("x", text, str), threads=1)
+        for user in ("bob@example.org", "ann@example.org", "nobody@example.org", "x)(uid=ann@example.org"):
+            said = doveadm("user", user)
+            is_known = said.returncode == 0
+            lines = said.stdout.splitlines()[1:] if is_known else []
+            theirs = dict(line.split("\t", 1) for line in lines if line.strip())
+            assert is_known == user.startswith(("bob", "ann"))
+            # A row of doveadm's own: mail_location, which no server has set here.
+            assert theirs.pop("mail", "") == ""
+            assert (await LdapUsers(server).fields(Question(user)) or {}) == theirs, user
+        server.close()
+
+    try:
+        until_s = time.monotonic() + 15
+        while not (tmp_path / "run/auth-userdb").exists():
+            assert time.monotonic() < until_s, (tmp_path / "log").read_text()
+            time.sleep(0.05)
+        assert "auth succeeded" in doveadm("auth", "test", "bob@example.org", "password").stdout
+        assert "auth failed" in doveadm("auth", "test", "bob@example.org", "x").stdout
+        ours()
+    finally:
+        dovecot.terminate()
+        dovecot.wait(20)
 
 
 def test_a_wrong_dnpass_is_nobodys_wrong_password(tmp_path: Path, openldap: OpenLdap) -> None:

@@ -124,11 +124,7 @@ def parse_attributes(text: str) -> tuple[FieldRule, ...]:
         if attribute and not _ATTRIBUTE_NAME.fullmatch(attribute):
             raise BadDatabase(f"{word}: {attribute!r} is not the name of an attribute")
         field, has_template, template = rest.partition("=")
-        if not attribute:
-            if not has_template:
-                # "=field" alone gives it no value, and Dovecot sets it to yes.
-                template = "yes"
-        elif not has_template:
+        if attribute and not has_template:
             template = "%$"
         field = field.strip() if equals else attribute
         if not field:
