@@ -1,6 +1,7 @@
 """What doveadm fetch shows of a message, and what IMAP has to be asked for it."""
 
 import datetime
+import email.errors
 import email.header
 import email.utils
 import re
@@ -102,7 +103,7 @@ def _header(octets: bytes, *, is_decoded: bool) -> str:
 def _decoded(text: str) -> str:
     try:
         return str(email.header.make_header(email.header.decode_header(text)))
-    except (ValueError, LookupError):
+    except (ValueError, LookupError, email.errors.MessageError):
         return text
 
 
@@ -112,21 +113,25 @@ def _internal(message: Message) -> float:
 
 
 def internal_date(text: str) -> float:
-    """ "17-Jul-1996 02:44:25 -0700"."""
-    # The names of months must not depend on the locale.
-    parsed = email.utils.parsedate_tz(text.strip().replace("-", " ", 2))
-    return 0.0 if parsed is None else float(email.utils.mktime_tz(parsed))
+    """ "17-Jul-1996 02:44:25 -0700"; 0 if it is none."""
+    return _seconds(email.utils.parsedate_tz(text.strip().replace("-", " ", 2)))
+
+
+def _seconds(parsed: tuple[int | None, ...] | None) -> float:
+    """0 for what is no time."""
+    try:
+        at_s = 0.0 if parsed is None else float(email.utils.mktime_tz(parsed))  # type: ignore[arg-type]
+        datetime.datetime.fromtimestamp(at_s)  # noqa: DTZ006 - can it be shown?
+    except (ValueError, OverflowError, OSError):
+        return 0.0
+    return at_s
 
 
 def _sent(message: Message) -> tuple[float, int]:
     """Time, and minutes east of Greenwich."""
     parsed = email.utils.parsedate_tz(_header(message.text(_DATE), is_decoded=False))
-    if parsed is None:
-        return 0.0, 0
-    try:
-        return float(email.utils.mktime_tz(parsed)), (parsed[9] or 0) // 60
-    except (ValueError, OverflowError):
-        return 0.0, 0
+    at_s = _seconds(parsed)
+    return at_s, ((parsed[9] or 0) // 60 if parsed is not None and at_s else 0)
 
 
 def _local(at_s: float) -> str:

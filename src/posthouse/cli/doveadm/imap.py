@@ -19,7 +19,7 @@ LITERAL_LIMIT: Final = 1 << 31
 _LITERAL: Final = re.compile(rb"\{([0-9]{1,10})\}\r\n\Z")
 _CODES: Final = {"NONEXISTENT": EX_NOHOST, "TRYCREATE": EX_NOHOST, "ALREADYEXISTS": EX_DATAERR}
 _PLAIN: Final = re.compile(rb"[\x20\x21\x23-\x5b\x5d-\x7e]{0,1000}\Z")
-_NAME: Final = re.compile(rb"[A-Z0-9.]+(?:\[[^\]]*\])?(?:<[0-9]+>)?", re.IGNORECASE)
+_NAME: Final = re.compile(rb"[A-Z0-9.]+(?:\[[\x20-\x5c\x5e-\x7e]*\])?(?:<[0-9]+>)?", re.IGNORECASE)
 Piece = bytes
 """A line without its end, or a literal."""
 
