@@ -1,5 +1,6 @@
 """passdb and userdb on a real OpenLDAP: searched and bound to, on its socket, over TCP, StartTLS and ldaps."""
 
+import hmac
 import imaplib
 import os
 import socket
@@ -19,9 +20,11 @@ from posthouse.core.reply import TempFail
 from posthouse.runtime.schema import (
     AUTH_LOGIN,
     AUTH_USERDB,
+    AuthChallenge,
     Authenticate,
     AuthFailure,
     AuthSuccess,
+    ContinueAuth,
     LookupUser,
     NoSuchUser,
     UserEntry,
@@ -127,6 +130,69 @@ def test_an_empty_password_never_lets_in(tmp_path: Path, openldap: OpenLdap, tex
                 request = Authenticate(1, mechanism, response, "imap", "192.0.2.7", "192.0.2.1", True, "s1")
                 answer = await login.call(request)
                 assert isinstance(answer, AuthFailure)
+
+    test()
+
+
+def test_a_master_acts_for_users_of_the_directory(tmp_path: Path, openldap: OpenLdap) -> None:
+    (tmp_path / "masters").write_text("boss:{PLAIN}boss-secret\n")
+    values = {
+        **chain(tmp_path, BIND.format(uris=openldap.ldapi)),
+        "passdb/2/driver": "passwd-file",
+        "passdb/2/args": str(tmp_path / "masters"),
+        "passdb/2/master": "yes",
+        "passdb/2/pass": "yes",
+        "auth_master_user_separator": "*",
+        "auth_mechanisms": "plain cram-md5",
+    }
+
+    @asynchronous
+    async def test() -> None:
+        async with auth_running(tmp_path, {}, values) as world:
+            login = world.peer(AUTH_LOGIN, "login")
+            answer = await login.call(plain("bob@example.org*boss", "boss-secret"))
+            assert isinstance(answer, AuthSuccess), world.log()
+            assert answer.user == "bob@example.org"
+            for user, password in (
+                ("nobody@example.org*boss", "boss-secret"),
+                ("bob@example.org*boss", "password"),
+                ("bob@example.org", ""),
+                ("bob@example.org", "boss-secret"),
+            ):
+                answer = await login.call(plain(user, password))
+                assert isinstance(answer, AuthFailure), user
+                assert not answer.temporary, (user, world.log())
+            # A mechanism that needs what is stored gets nothing, and lets nobody in with nothing.
+            request = Authenticate(9, "CRAM-MD5", None, "imap", "192.0.2.7", "192.0.2.1", True, "s1")
+            for key in (b"", b"password"):
+                challenge = await login.call(request)
+                assert isinstance(challenge, AuthChallenge)
+                digest = hmac.new(key, challenge.data, "md5").hexdigest().encode()
+                answer = await login.call(ContinueAuth(9, b"bob@example.org " + digest))
+                assert isinstance(answer, AuthFailure)
+                assert not answer.protocol_error
+
+    test()
+
+
+def test_a_directory_may_say_who_is_denied(tmp_path: Path, openldap: OpenLdap) -> None:
+    text = BIND.format(uris=openldap.ldapi) + "pass_filter = (&(objectClass=posixAccount)(uid=%n)(sn=Builder))\n"
+    values = {
+        **{name.replace("/1/", "/0/"): value for name, value in chain(tmp_path, text).items() if name[:6] == "passdb"},
+        "passdb/0/deny": "yes",
+        "passdb/1/driver": "static",
+        "passdb/1/args": "password={PLAIN}x",
+        "userdb/1/driver": "static",
+    }
+
+    @asynchronous
+    async def test() -> None:
+        async with auth_running(tmp_path, {}, values) as world:
+            login = world.peer(AUTH_LOGIN, "login")
+            assert isinstance(await login.call(plain("ann@example.org", "x")), AuthSuccess), world.log()
+            answer = await login.call(plain("bob@example.org", "x"))
+            assert isinstance(answer, AuthFailure)
+            assert not answer.temporary
 
     test()
 

@@ -285,12 +285,21 @@ class CachedChecks:
         self._database.close()
 
 
+class CachedChecksOfKnown(CachedChecks):
+    """Of a database that also says who exists; that is asked for rarely, and not remembered."""
+
+    async def password(self, question: Question) -> PassFound | None:
+        found: PassFound | None = await self._database.password(question)  # type: ignore[attr-defined]
+        return found
+
+
 def cached_passwords(database: Any, cache: AnswerCache, place: str) -> Any:
     """The database itself if it cannot be cached."""
     if hasattr(database, "password_cache_key"):
         return CachedPasswords(database, cache, place)
     if hasattr(database, "check_cache_key"):
-        return CachedChecks(database, cache, place)
+        kind = CachedChecksOfKnown if hasattr(database, "password") else CachedChecks
+        return kind(database, cache, place)
     return database
 
 

@@ -617,6 +617,20 @@ class LdapBinds:
         self._server.close()
 
 
+class LdapSearchedBinds(LdapBinds):
+    """Users are searched before they are bound, so it can be asked who exists (a master's users, deny = yes)."""
+
+    async def password(self, question: Question) -> PassFound | None:
+        """The entry, without a password: that stays in the directory."""
+        settings = self._server.settings
+        entry = await self._server.search(settings.pass_filter, settings.pass_rules, question, "pass_filter")
+        if entry is None:
+            return None
+        fields = fields_of(settings.pass_rules, entry, question)
+        fields.pop("password", None)
+        return PassFound("", fields)
+
+
 class LdapUsers:
     name = "ldap"
 
@@ -648,4 +662,6 @@ def _cache_key(settings: LdapSettings, matching: _Filter, question: Question) ->
 
 
 def passwords(server: Server) -> LdapPasswords | LdapBinds:
-    return LdapBinds(server) if server.settings.binds else LdapPasswords(server)
+    if not server.settings.binds:
+        return LdapPasswords(server)
+    return LdapSearchedBinds(server) if server.settings.bind_dn is None else LdapBinds(server)
