@@ -153,6 +153,8 @@ TARGET = Target(
         b"\1*)(uid=*\n(&(objectClass=posixAccount)(|(uid=%u)(!(mail=a*%n*b))(cn:dn:2.4.6:=\\2a%d)(n>=%3u)(x=*)))",
         b"\2bob@example.org\nuris = ldap://localhost\nbase = dc=%Dd\npass_attrs = uid=user=%$, =home=/m/%{ldap:mail:x}\n"
         b"user_filter = (uid=%n)\nauth_bind = yes\nauth_bind_userdn = uid=%n,dc=x\nscope = base\n",
+        b"\0\x30\x30\x02\x01\x01\x65\x07\x0a\x01\x00\x04\x00\x04\x00\xa0\x22\x30\x20\x04\x161.2.840.113556.1.4.319\x04\x06\x30\x04"
+        b"\x02\x00\x04\x00",
         b"\4eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.AAAA",
         b'\5{"alg": "HS256", "kid": "../x"}\n{"sub": "1", "azp": "a/b", "exp": 9999999999}',
         b'\6{"email": "bob@example.org", "active": true, "scope": "imap"}\nintrospection_url = http://127.0.0.1/x\n'

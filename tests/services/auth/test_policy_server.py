@@ -1,6 +1,7 @@
 """A policy server of our own on real HTTP: asked before and after logins, told how they ended, away, slow, or mad."""
 
 import hashlib
+import imaplib
 import json
 import time
 from collections.abc import Callable
@@ -20,6 +21,7 @@ from posthouse.runtime.schema import (
     Record,
 )
 from tests.queue.asynchronous import asynchronous
+from tests.running import RunningSystem
 from tests.services.auth.token_server import Asked, HttpServer, Said
 from tests.services.auth.world import AuthWorld, auth_running, plain, until
 
@@ -258,3 +260,25 @@ def test_settings_that_cannot_be_used_are_named(tmp_path: Path) -> None:
             assert answer.temporary
 
     test()
+
+
+@pytest.mark.foreign
+def test_a_jailed_auth_asks_it(new_sandbox: Callable[..., RunningSystem]) -> None:
+    def answer(asked: Asked) -> Said:
+        return REFUSE if told(asked)["login"].startswith("mallory") else GO_ON
+
+    with HttpServer(answer) as server:
+        values = {**policy(server.url), "disable_plaintext_auth": "no"}
+        system = new_sandbox(
+            *(f"dovecot/{name}={value}" for name, value in values.items()),
+            users={"bob": "secret", "mallory": "secret"},
+        )
+        for user, is_right in (("bob@example.test", True), ("mallory@example.test", False)):
+            with imaplib.IMAP4(*system.endpoint("imap"), timeout=20) as client:
+                if is_right:
+                    assert client.login(user, "secret")[0] == "OK"
+                else:
+                    with pytest.raises(imaplib.IMAP4.error, match="AUTHENTICATIONFAILED"):
+                        client.login(user, "secret")
+        assert {told(one)["protocol"] for one in server.asked} == {"imap"}
+        assert told(server.asked[-1])["policy_reject"] is True
