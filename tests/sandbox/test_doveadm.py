@@ -130,6 +130,13 @@ def test_commands_go_through_the_mail_of_all_users(sandbox: RunningSystem) -> No
     assert sandbox.wait_for_log(rf"dovecot: doveadm\({ALICE}\)<[0-9]+><[^>]*>: Disconnected: ")
 
 
+def test_a_query_may_be_longer_than_a_line_of_clients(sandbox: RunningSystem) -> None:
+    numbers = ",".join(str(number) for number in range(1, 40_000, 2))
+    assert len(numbers) > 100_000
+    found = run(sandbox, "search", "-u", ALICE, "mailbox", "INBOX", "uid", numbers)
+    assert (found.returncode, found.stderr) == (0, "")
+
+
 def test_an_idling_client_hears_what_doveadm_does(sandbox: RunningSystem) -> None:
     client = sandbox.imap("alice")
     client.select("INBOX")

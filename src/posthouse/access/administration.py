@@ -30,6 +30,8 @@ from posthouse.store.maildir.store import MaildirStore
 SERVICE: Final = "doveadm"
 PAGE_LIMIT: Final = 5000
 """Sessions in one answer: a frame of at most two megabytes."""
+LINE_LIMIT: Final = 16 << 20
+"""Octets of one command of doveadm's: a set of more than a million UIDs without two neighbours."""
 FAREWELL: Final = "Disconnected by the administrator."
 
 

@@ -28,9 +28,9 @@ class NotRunning(Exception):
         self.is_forbidden = isinstance(error, PermissionError)
 
 
-def command_socket(run_directory: str, endpoint: str) -> str:
-    """Where commands reach the queue: "show" for everybody, "admin" for root."""
-    return f"{run_directory}/queue.0/{endpoint}.cli"
+def command_socket(run_directory: str, endpoint: str, server: str = "queue", worker: int = 0) -> str:
+    """Where commands reach a process: "show" of the queue for everybody, "admin" for root."""
+    return f"{run_directory}/{server}.{worker}/{endpoint}.cli"
 
 
 class QueueClient:

@@ -37,10 +37,11 @@ import os
 import socket
 from collections import Counter
 from collections.abc import Coroutine
+from dataclasses import replace
 from typing import Any, Final
 
+from posthouse.access.administration import LINE_LIMIT, MailboxAdministration
 from posthouse.access.administration import SERVICE as DOVEADM
-from posthouse.access.administration import MailboxAdministration
 from posthouse.access.conversation import Conversation
 from posthouse.access.imap.options import ImapOptions
 from posthouse.access.imap.session import ImapSession
@@ -143,6 +144,8 @@ class MailboxProcess(ProcessMain):
     def _configure(self, configuration: Configuration) -> None:
         main, dovecot = configuration.main, configuration.dovecot
         self._imap = ImapOptions.from_settings(dovecot)
+        limits = replace(self._imap.limits, line=LINE_LIMIT, literal=LINE_LIMIT)
+        self._doveadm = replace(self._imap, limits=limits)
         self._pop3 = Pop3Options.from_settings(dovecot)
         self._max_connections = dovecot[MAIL_MAX_USERIP_CONNECTIONS]
         self._checkpoint.interval_s = main[parameters.MAILBOX_CHECKPOINT_INTERVAL]
@@ -365,7 +368,8 @@ class MailboxProcess(ProcessMain):
 
         session: ImapSession | Pop3Session
         if handover.protocol in ("imap", DOVEADM):
-            session = ImapSession(store, opening, self._imap, on_closed=closed, on_error=failed)
+            options = self._imap if handover.protocol == "imap" else self._doveadm
+            session = ImapSession(store, opening, options, on_closed=closed, on_error=failed)
         else:
             session = Pop3Session(store, opening, self._pop3, on_closed=closed, on_error=failed)
         number, remote = next(self._numbers), _address(handover.remote)

@@ -1,6 +1,7 @@
 """The commands of doveadm, their options and where they are done; and the ones that are missing."""
 
 import getopt
+import importlib
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -8,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from posthouse.cli.doveadm import accounts, control, mailboxes, messages, passwords
+from posthouse.cli.doveadm import accounts, mailboxes, messages
 from posthouse.cli.doveadm.call import Call
 from posthouse.cli.doveadm.endings import EX_TEMPFAIL, EX_USAGE, OK, Ended
 from posthouse.cli.doveadm.system import System, failure
@@ -32,6 +33,16 @@ def _mail(usage: str, act: Callable[[Call], int], options: str = "") -> Command:
     return Command(f"{_MAIL} {usage}".strip(), f"u:AF:S:{options}", act)
 
 
+def _later(module: str, name: str) -> Callable[[Call], int]:
+    """Of a module that is read when it is needed: it would make all the other commands slower."""
+
+    def act(call: Call) -> int:
+        status: int = getattr(importlib.import_module(f"posthouse.cli.doveadm.{module}"), name)(call)
+        return status
+
+    return act
+
+
 COMMANDS: Final[dict[str, Command]] = {
     "auth cache flush": Command("[<user> [...]]", "a:", accounts.auth_cache_flush),
     "auth login": Command("[-x <auth info>] [-M <master user>] <user> [<password>]", "a:m:x:M:", accounts.auth_login),
@@ -45,9 +56,9 @@ COMMANDS: Final[dict[str, Command]] = {
     "flags replace": _mail("<flags> <search query>", messages.flags_replace),
     "force-resync": _mail("[-f] <mailbox mask>", mailboxes.force_resync, "f"),
     "kick": Command("<user mask>[|]<ip/bits>", "a:f", accounts.kick),
-    "log errors": Command("", "", control.log_errors),
-    "log find": Command("", "", control.log_find),
-    "log reopen": Command("", "", control.log_reopen),
+    "log errors": Command("", "", _later("control", "log_errors")),
+    "log find": Command("", "", _later("control", "log_find")),
+    "log reopen": Command("", "", _later("control", "log_reopen")),
     "mailbox create": _mail("[-s] <mailbox> [...]", mailboxes.create, "s"),
     "mailbox delete": _mail("[-e] [-r] [-s] <mailbox> [...]", mailboxes.delete, "ers"),
     "mailbox list": _mail("[-7|-8] [-s] [<mailbox mask> [...]]", mailboxes.list_, "78s"),
@@ -59,13 +70,17 @@ COMMANDS: Final[dict[str, Command]] = {
     "mailbox unsubscribe": _mail("<mailbox> [...]", mailboxes.unsubscribe),
     "move": _mail("<destination> <search query>", messages.move),
     "purge": _mail("", messages.purge),
-    "pw": Command("[-l] [-p plaintext] [-r rounds] [-s scheme] [-t hash] [-u user] [-V]", "lp:r:s:t:u:V", passwords.pw),
+    "pw": Command(
+        "[-l] [-p plaintext] [-r rounds] [-s scheme] [-t hash] [-u user] [-V]",
+        "lp:r:s:t:u:V",
+        _later("passwords", "pw"),
+    ),
     "quota get": _mail("", mailboxes.quota_get),
     "quota recalc": _mail("", mailboxes.quota_recalc),
-    "reload": Command("", "", control.reload),
+    "reload": Command("", "", _later("control", "reload")),
     "save": _mail("[-m mailbox] [<file>]", messages.save, "m:"),
     "search": _mail("<search query>", messages.search),
-    "stop": Command("", "", control.stop),
+    "stop": Command("", "", _later("control", "stop")),
     "user": Command("[-f field] [-u] <user mask> [<user mask> [...]]", "a:x:f:u", accounts.user),
     "who": Command("[-1] [<user mask>] [<ip/bits>]", "a:1", accounts.who),
 }
@@ -183,7 +198,10 @@ class _Reader:
         return self._found
 
     def run_directory(self) -> str:
-        return self.read().main[RUN_DIRECTORY]
+        """Without reading everything, which takes longer than most commands."""
+        from posthouse.cli.queue_settings import read_settings
+
+        return read_settings(self.directory)[RUN_DIRECTORY]
 
 
 def _named(words: list[str]) -> tuple[str, list[str]]:

@@ -12,10 +12,9 @@ from fnmatch import fnmatchcase
 from typing import Any, Final
 
 from posthouse.cli.doveadm.endings import EX_NOPERM, EX_NOUSER, EX_TEMPFAIL, Ended
-from posthouse.cli.queue_client import NotRunning, QueueClient
+from posthouse.cli.queue_client import NotRunning, QueueClient, command_socket
 from posthouse.core.reply import MailError
 from posthouse.core.routing_hash import worker_of
-from posthouse.runtime.process import socket_path
 from posthouse.runtime.schema import (
     AUTH_ADMIN,
     MAILBOX_ADMIN,
@@ -33,7 +32,6 @@ from posthouse.runtime.schema import (
     UserEntry,
     UserPage,
 )
-from posthouse.runtime.sockets import COMMANDS
 
 _USER: Final[Any] = UserEntry | NoSuchUser
 _TICKET: Final[Any] = AuthSuccess | NoSuchUser
@@ -60,7 +58,7 @@ class System:
         key = (endpoint.server, worker)
         if key not in self._open:
             try:
-                self._open[key] = QueueClient(socket_path(self._run_directory(), endpoint, COMMANDS, worker))
+                self._open[key] = QueueClient(self._path(endpoint, worker))
             except NotRunning as error:
                 if error.is_forbidden:
                     raise Ended(EX_NOPERM, f"Fatal: {error}: only root may do this") from error
@@ -68,13 +66,16 @@ class System:
                 raise Ended(EX_TEMPFAIL, words) from error
         return self._open[key]
 
+    def _path(self, endpoint: Endpoint, worker: int) -> str:
+        return command_socket(self._run_directory(), endpoint.name, endpoint.server, worker)
+
     def auth(self) -> QueueClient:
         return self._client(AUTH_ADMIN)
 
     def workers(self) -> int:
         """How many mailbox workers there are."""
         count = 0
-        while os.path.exists(socket_path(self._run_directory(), MAILBOX_ADMIN, COMMANDS, count)):
+        while os.path.exists(self._path(MAILBOX_ADMIN, count)):
             count += 1
         return count
 
