@@ -89,10 +89,10 @@ def start_mariadb(root: ForeignRoot) -> None:
     root.run("mariadb", input=TABLE % stored.stdout.strip())
 
 
-def telnet(root: ForeignRoot, *lines: str, port: str = "") -> list[str]:
+def telnet(root: ForeignRoot, *lines: str, port: str, last_s: float = 0.6) -> list[str]:
     """What the terminal shows, with what was typed."""
-    typed = "; ".join(f"sleep 0.7; echo '{line}'" for line in lines)
-    return root.shell(f"({typed}; sleep 3) | telnet 127.0.0.1 {port} 2>&1 || true").splitlines()
+    typed = "; ".join(f"sleep 0.3; echo '{line}'" for line in lines)
+    return root.shell(f"({typed}; sleep {last_s}) | telnet 127.0.0.1 {port} 2>&1 || true").splitlines()
 
 
 def words(line: str) -> set[str]:
@@ -116,7 +116,7 @@ def test_the_dialogue_of_the_reference(root: ForeignRoot) -> None:
     missing = words(wanted[6]) - words(shown[4])
     assert missing == set(LATER)
     assert words(wanted[4]) - {"AUTH=PLAIN", "AUTH=LOGIN"} <= words(shown[4])
-    refused = telnet(root, "1 login user1 124", "2 logout", port="143")
+    refused = telnet(root, "1 login user1 124", port="143", last_s=3)
     assert refused[4].startswith("1 NO [AUTHENTICATIONFAILED]")
 
 
@@ -163,3 +163,37 @@ def test_doveadm_and_postfix_find_the_auth_socket(root: ForeignRoot) -> None:
         "doveadm", "-c", "/dev/null", "auth", "test", "-a", "/var/spool/postfix/private/auth", "user1", "123"
     )
     assert "auth succeeded" in said.stdout
+
+
+@pytest.mark.parametrize(
+    ("trouble", "words", "command"),
+    [
+        (
+            "chown -R 0:0 /var/vmail/user1",
+            r"missing \+x perm: /var/vmail/user1, dir owned by 0:0 mode=0700",
+            "chown -R 89:89",
+        ),
+        ("chmod -R 500 /var/vmail/user1", r"missing \+w perm: /var/vmail/user1", "chmod -R u+rwX /var/vmail/user1"),
+        ("chmod 700 /var/vmail", r"missing \+x perm: /var/vmail, dir owned by 0:0 mode=0700", "chmod o+x /var/vmail"),
+    ],
+    ids=["another owner", "read only", "not searchable"],
+)
+def test_permission_trouble_is_explained_with_the_command_that_ends_it(
+    root: ForeignRoot, trouble: str, words: str, command: str
+) -> None:
+    root.shell("chown -R 89:89 /var/vmail; chmod -R u+rwX /var/vmail; chown 0:0 /var/vmail; chmod 711 /var/vmail")
+    body = ["1 login user1 123", "2 append inbox {21+}", "Subject: y", "", "hello", "", "3 select inbox", "4 logout"]
+    assert any(line.startswith("2 OK") for line in telnet(root, *body, port="143"))
+    root.shell(f": > /var/log/dovecot.log; {trouble}")
+    shown = telnet(root, *body, port="143")
+    assert any(line.startswith(("1 NO", "2 NO", "* BYE")) for line in shown), shown
+    assert not any("/var/vmail" in line for line in shown), "paths are no business of the client"
+    log = root.shell("sleep 0.3; cat /var/log/dovecot.log")
+    denied = r"Error: .* failed: Permission denied \(euid=89\(postfix\) egid=89 "
+    explained = re.search(rf"{denied}{words}.*?; to repair: ([^()]*?)(?: \(|\)|$)", log, re.MULTILINE)
+    assert explained, log
+    assert explained[1].startswith(command)
+    root.shell(explained[1])
+    shown = telnet(root, *body, port="143")
+    assert any(line.startswith("2 OK") for line in shown), (explained[1], shown)
+    assert any(line.startswith("3 OK") for line in shown)

@@ -32,8 +32,10 @@ SEE ALSO
 """
 
 import asyncio
+import contextlib
 import itertools
 import os
+import pwd
 import socket
 from collections import Counter
 from collections.abc import Coroutine
@@ -52,6 +54,7 @@ from posthouse.config.configuration import Configuration
 from posthouse.config.parameters import mailbox as parameters
 from posthouse.config.parameters.general import VIRTUAL_MAILBOX_BASE
 from posthouse.config.parameters.login import MAIL_MAX_USERIP_CONNECTIONS
+from posthouse.config.parameters.master import VIRTUAL_USER
 from posthouse.core.logline import Level, Message
 from posthouse.core.reply import LOCAL_ERROR, PermFail, Reply, TempFail
 from posthouse.delivery.virtual import VirtualDelivery, VirtualOptions
@@ -76,6 +79,7 @@ from posthouse.runtime.schema import (
     UserEntry,
     Written,
 )
+from posthouse.store import permissions
 from posthouse.store.checkpoint import Checkpoint
 from posthouse.store.flush import Volumes
 from posthouse.store.interface import StoreError
@@ -107,6 +111,12 @@ class MailboxProcess(ProcessMain):
         self._last_left = asyncio.Event()
 
     # ── life ──
+
+    def before_jail(self) -> None:
+        # For the words about missing permissions; nobody can be looked up inside the jail.
+        with contextlib.suppress(KeyError):
+            name = self.context.settings[VIRTUAL_USER]
+            permissions.NAMES[pwd.getpwnam(name).pw_uid] = name
 
     async def start(self) -> None:
         context = self.context
