@@ -37,7 +37,17 @@ from posthouse.runtime.privileges import USER_PARAMETERS, Identity, NoSuchSystem
 from posthouse.services.table import PROCESSES
 
 TYPES: Final = ("internet", "smarthost", "satellite", "local", "none")
-COMMANDS: Final = ("posthouse", "sendmail", "mailq", "newaliases", "postqueue", "postsuper", "postcat", "postconf")
+COMMANDS: Final = (
+    "posthouse",
+    "sendmail",
+    "mailq",
+    "newaliases",
+    "postqueue",
+    "postsuper",
+    "postcat",
+    "postconf",
+    "doveadm",
+)
 _NO_SHELL: Final = "/usr/sbin/nologin"
 _VMAIL_HOME: Final = "/var/vmail"
 

@@ -16,7 +16,7 @@ from posthouse.core.logline import LogLine
 from posthouse.runtime.clock import SystemClock
 from posthouse.runtime.ipc import Peer
 from posthouse.runtime.process import Context, IpcListener, Listener, socket_path
-from posthouse.runtime.schema import AUTH_DIRECTORY, AUTH_LOGIN, AUTH_USERDB, Authenticate, Endpoint
+from posthouse.runtime.schema import AUTH_ADMIN, AUTH_DIRECTORY, AUTH_LOGIN, AUTH_USERDB, Authenticate, Endpoint
 from posthouse.services.auth import AuthProcess
 
 CHEAP = Hasher(Argon2Cost(memory_octets=64 << 10, passes=1))
@@ -91,6 +91,7 @@ class AuthWorld:
             listening(directory / "run", AUTH_USERDB, "mailbox"),
             listening(directory / "run", AUTH_USERDB, "queue"),
             listening(directory / "run", AUTH_DIRECTORY, "tables"),
+            listening(directory / "run", AUTH_ADMIN, "cli"),
         )
         self.process = AuthProcess(
             context("auth", directory, self.configuration, self.lines, ipc_listeners=sockets, clock=self.clock)

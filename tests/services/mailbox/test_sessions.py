@@ -180,3 +180,14 @@ def test_uids_survive_a_restart_of_the_process(drive: Drive) -> None:
     drive(test)
     drive(test)
     assert seen[0] == seen[1]
+
+
+def test_login_cannot_open_a_session_of_doveadm(drive: Drive) -> None:
+    """That is for root's socket, whatever ticket it has."""
+
+    async def scene(house: House) -> None:
+        async with house.open():
+            with pytest.raises(TempFail):
+                await house.hand_over("doveadm", tag="")
+
+    drive(scene)
