@@ -6,6 +6,8 @@ import smtplib
 import socket
 import ssl
 import stat
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -146,3 +148,23 @@ def test_mail_comes_in_and_is_read_under_separate_users(system: RunningSystem) -
         reader.select("INBOX")
         _, data = reader.fetch("1", "(BODY[TEXT])")
         assert b"users" in data[0][1]
+
+
+def test_root_sees_to_the_mail_of_others_through_their_process(system: RunningSystem) -> None:
+    """doveadm opens no file of theirs itself: what it saves belongs to the user of the mailbox process."""
+    path = Path(sys.executable).with_name("doveadm")
+
+    def doveadm(*words: str) -> str:
+        command = [str(path), "-c", system.configuration, *words]
+        done = subprocess.run(
+            command, input="Subject: by root\n\nx\n", capture_output=True, text=True, timeout=60, check=True
+        )
+        return done.stdout
+
+    doveadm("save", "-u", "bob@example.test")
+    (file,) = [one for one in system.files("bob") if b"by root" in one.read_bytes()]
+    assert file.owner() == SEPARATE_USERS["virtual_user"]
+    assert doveadm("force-resync", "-A", "*") == doveadm("quota", "recalc", "-A") == ""
+    assert len(doveadm("search", "-A", "subject", "by root").splitlines()) == 1
+    doveadm("expunge", "-u", "bob@example.test", "mailbox", "INBOX", "subject", "by root")
+    assert not file.exists()
