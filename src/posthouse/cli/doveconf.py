@@ -51,7 +51,7 @@ NAMED: Final = frozenset(
 FILTERS: Final = ("protocol", "remote", "local_name", "local")
 """Printed last, in this order."""
 HIDDEN: Final = re.compile(r"(?:.*_password|.*_api_key|ssl_(?:alt_)?key|ssl_key_password|auth_policy_hash_nonce)\Z")
-_QUOTED: Final = re.compile(r"\A\s|\s\Z|\A[\"']|#")
+_QUOTED: Final = re.compile(r"\A\s|[ \t]\Z|\A[\"']|#")
 
 
 class Block(msgspec.Struct):

@@ -88,7 +88,7 @@ MISSING: Final = {
     "altmove": "there is one storage for each mailbox",
     "backup": "no dsync yet",
     "batch": "",
-    "config": "",
+    "config": "doveconf prints it",
     "deduplicate": "",
     "dict": "no dictionaries",
     "director": "no director",
